@@ -1,0 +1,154 @@
+"""mmseg's training augmentation on numpy arrays, with every random draw taken from one generator.
+
+The operations and their order are those of mmsegmentation's `RandomChoiceResize`, `RandomCrop`, `RandomFlip` and
+`PhotoMetricDistortion`; tests hold them against mmseg's own for the same draws.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from datasets.labels import IGNORE
+
+_CROP_TRIES = 10
+_PAD_BGR = (104, 116, 124)  # the ImageNet mean: what mmseg's padding with 0 after normalisation comes to
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Resize to a drawn short edge, crop, flip, distort the colours.
+
+    Args:
+        short_edges: candidates for the short edge, pixels.
+        max_size: bound on the long edge, pixels.
+        crop_size: height and width of the result, pixels; smaller images are padded at the right and bottom.
+        cat_max_ratio: a crop is drawn anew (up to 10 times) while one class fills this share of it or more.
+        flip: probability of a horizontal flip.
+        photometric: whether colours are distorted.
+    """
+
+    short_edges: Sequence[int]
+    crop_size: tuple[int, int]
+    max_size: int = 2048
+    cat_max_ratio: float = 0.75
+    flip: float = 0.5
+    photometric: bool = True
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """BGR uint8 [h, w, 3] and train ids uint8 [h, w] → the same of `crop_size`."""
+        short_edge = self.short_edges[rng.integers(len(self.short_edges))]
+        image, label = resize(image, label, resized_shape(label.shape, short_edge, self.max_size))
+        top, left = draw_crop(label, self.crop_size, self.cat_max_ratio, rng)
+        window = np.s_[top : top + self.crop_size[0], left : left + self.crop_size[1]]
+        image, label = image[window], label[window]
+        if rng.random() < self.flip:
+            image, label = image[:, ::-1], label[:, ::-1]
+        if self.photometric:
+            image = distort(np.ascontiguousarray(image), draw_distortion(rng))
+        return pad(image, label, self.crop_size)
+
+
+def resized_shape(shape: tuple[int, int], short_edge: int, max_size: int) -> tuple[int, int]:
+    """(h, w) scaled so that the shorter is `short_edge` and the longer at most `max_size`, as mmseg rounds it."""
+    scale = short_edge / min(shape)
+    if max(shape) * scale > max_size:
+        scale = max_size / max(shape)
+    return int(shape[0] * scale + 0.5), int(shape[1] * scale + 0.5)
+
+
+def resize(image: np.ndarray, label: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Bilinear for the image, nearest for the label."""
+    size = (shape[1], shape[0])
+    return (
+        cv2.resize(image, size, interpolation=cv2.INTER_LINEAR),
+        cv2.resize(label, size, interpolation=cv2.INTER_NEAREST),
+    )
+
+
+def draw_crop(
+    label: np.ndarray, crop_size: tuple[int, int], cat_max_ratio: float, rng: np.random.Generator
+) -> tuple[int, int]:
+    """(top, left) of a window in which no class fills `cat_max_ratio` of the labelled pixels, if 10 tries find one."""
+    height, width = crop_size
+    margins = max(label.shape[0] - height, 0), max(label.shape[1] - width, 0)
+    for _ in range(_CROP_TRIES + 1):
+        top, left = (int(rng.integers(margin + 1)) for margin in margins)
+        counts = np.bincount(label[top : top + height, left : left + width].ravel(), minlength=256)[:IGNORE]
+        if cat_max_ratio == 1 or np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < cat_max_ratio:
+            break
+    return top, left
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """One draw of PhotoMetricDistortion; None leaves that step out.
+
+    Args:
+        brightness: added, −32 to 32.
+        contrast, saturation: factors, 0.5 to 1.5.
+        hue: added to OpenCV's hue of 0 to 179, −18 to 17.
+        contrast_first: contrast before saturation and hue, or after.
+    """
+
+    brightness: float | None
+    contrast: float | None
+    saturation: float | None
+    hue: int | None
+    contrast_first: bool
+
+
+def draw_distortion(rng: np.random.Generator) -> Distortion:
+    """Each step is taken with probability one half."""
+
+    def maybe(value: float) -> float | None:
+        return value if rng.random() < 0.5 else None
+
+    return Distortion(
+        brightness=maybe(rng.uniform(-32, 32)),
+        contrast=maybe(rng.uniform(0.5, 1.5)),
+        saturation=maybe(rng.uniform(0.5, 1.5)),
+        hue=maybe(int(rng.integers(-18, 18))),
+        contrast_first=bool(rng.random() < 0.5),
+    )
+
+
+def distort(image: np.ndarray, draw: Distortion) -> np.ndarray:
+    """BGR uint8 [h, w, 3] → distorted, rounding to uint8 after every step as mmseg does."""
+    image = _linear(image, offset=draw.brightness)
+    if draw.contrast_first:
+        image = _linear(image, factor=draw.contrast)
+    if draw.saturation is not None or draw.hue is not None:
+        image = _distort_hsv(image, draw)
+    if not draw.contrast_first:
+        image = _linear(image, factor=draw.contrast)
+    return image
+
+
+def _linear(values: np.ndarray, factor: float | None = None, offset: float | None = None) -> np.ndarray:
+    if factor is None and offset is None:
+        return values
+    levels = np.arange(256, dtype=np.float32) * (1 if factor is None else factor) + (offset or 0)
+    return cv2.LUT(values, np.clip(levels, 0, 255).astype(np.uint8))
+
+
+def _distort_hsv(image: np.ndarray, draw: Distortion) -> np.ndarray:
+    if draw.saturation is not None:
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+        hsv[..., 1] = _linear(np.ascontiguousarray(hsv[..., 1]), factor=draw.saturation)
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+    if draw.hue is not None:
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(int) + draw.hue) % 180
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+    return image
+
+
+def pad(image: np.ndarray, label: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Fills up to (h, w) at the right and bottom: the image with the mean colour, the label with 255."""
+    bottom, right = shape[0] - label.shape[0], shape[1] - label.shape[1]
+    if not bottom and not right:
+        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+    border = (0, bottom, 0, right, cv2.BORDER_CONSTANT)
+    return cv2.copyMakeBorder(image, *border, value=_PAD_BGR), cv2.copyMakeBorder(label, *border, value=IGNORE)

@@ -1,0 +1,1 @@
+"""The jobs (ingest, train, evaluate, predict, register) and the command line over them."""

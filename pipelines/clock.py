@@ -1,0 +1,32 @@
+"""Where a step's time goes: seconds in each named phase."""
+
+import time
+from collections import defaultdict
+
+
+class Clock:
+    """`lap("data")` books the time since the last lap on that phase."""
+
+    def __init__(self) -> None:
+        self.total: dict[str, float] = defaultdict(float)
+        self.recent: dict[str, float] = defaultdict(float)
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Books the seconds since the last lap on `phase`."""
+        now = time.perf_counter()
+        self.total[phase] += now - self._last
+        self.recent[phase] += now - self._last
+        self._last = now
+
+    def take_recent(self) -> dict[str, float]:
+        """Seconds in each phase since this was last called."""
+        recent, self.recent = dict(self.recent), defaultdict(float)
+        return recent
+
+
+def duration(seconds: float) -> str:
+    """`95` → `1 min 35 s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,42 @@
+"""AdamW with the paper's parameter groups, and its polynomial schedule."""
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, PolynomialLR, SequentialLR
+
+from pipelines.recipe import Optimizer
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+
+
+def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
+    """Trained parameters by learning rate and decay (Wei et al., CVPR 2024, section 4: none on norms, query and level
+    embeddings, tokens and scale). Groups are in a fixed order, so that an optimizer's saved state fits again."""
+    in_norms = {id(p) for module in model.modules() if isinstance(module, _NORMS) for p in module.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            kept = id(parameter) in in_norms or any(part in name for part in settings.no_decay)
+            decay = 0.0 if kept else settings.weight_decay
+            factor = settings.backbone_lr_factor if name.startswith("backbone.vfm.") else 1.0
+            groups.setdefault((settings.lr * factor, decay), []).append(parameter)
+    return [{"params": groups[key], "lr": key[0], "weight_decay": key[1]} for key in sorted(groups)]
+
+
+def build_optimizer(model: nn.Module, settings: Optimizer, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """The optimizer, and the schedule that is stepped once after each of `steps` iterations.
+
+    Raises:
+        ValueError: the model has no trained parameter, or the warm-up fills the whole run.
+    """
+    groups = parameter_groups(model, settings)
+    if not groups:
+        raise ValueError("model: nothing to train: choose an adapter or a head with parameters")
+    if settings.warmup_steps >= steps:
+        raise ValueError(f"optimizer.warmup_steps={settings.warmup_steps} must be below train.steps={steps}")
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+    poly = PolynomialLR(optimizer, steps - settings.warmup_steps, settings.poly_power)
+    if not settings.warmup_steps:
+        return optimizer, poly
+    warmup = LinearLR(optimizer, 1e-6, total_iters=settings.warmup_steps)
+    return optimizer, SequentialLR(optimizer, [warmup, poly], [settings.warmup_steps])

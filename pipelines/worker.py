@@ -1,0 +1,201 @@
+"""The training loop that every Ray Train worker runs."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import ray.train.torch
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from ray.train import Checkpoint, CheckpointUploadMode
+
+from datasets.augment import Augment
+from datasets.shards import Shards
+from datasets.stream import Plan, batches
+from pipelines.trainer_state import load_trainer, save_trainer
+from pipelines.clock import Clock, duration
+from pipelines.optimizer import build_optimizer
+from pipelines.recipe import Recipe, parse_recipe
+from pipelines.tracking import Tracker
+from pipelines.validation import validate
+from rein_core import build_segmentor
+from rein_core.checkpoint import save_checkpoint
+
+PHASES = ("data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint")
+
+
+def train_worker(config: dict[str, Any]) -> dict[str, float]:
+    """Trains from the last committed checkpoint, or from the start, to the recipe's last step.
+
+    Args:
+        config: `recipe` (dict), `tracking` (arguments of `Tracker.start`), `provenance` (dict), `threads`, `data_cpus`.
+
+    Returns:
+        The last validation's metrics.
+    """
+    torch.set_num_threads(config["threads"])
+    return Loop(parse_recipe(config["recipe"]), config).run()
+
+
+class Loop:
+    """One worker's state: segmentor, optimizer, schedule and step."""
+
+    def __init__(self, recipe: Recipe, config: dict[str, Any]):
+        context = ray.train.get_context()
+        self.recipe, self.config = recipe, config
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        torch.manual_seed(recipe.seed)
+        self.segmentor = build_segmentor(recipe.model_section()).to(self.device)
+        self.optimizer, self.schedule = build_optimizer(self.segmentor, recipe.optimizer, recipe.train.steps)
+        self.first_step = self._resume()
+        self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
+        self.tracker = Tracker.start(**config["tracking"]) if self.rank == 0 else None
+        self.clock, self.metrics = Clock(), {}
+
+    def run(self) -> dict[str, float]:
+        """Every step of the run that is left."""
+        steps = range(self.first_step, self.recipe.train.steps)
+        self.clock = Clock()
+        for step, batch in zip(steps, self._stream(steps), strict=True):
+            self.clock.lap("data")
+            losses = self._step(step, batch)
+            self._log(step + 1, losses)
+            self._validate(step + 1)
+            self._checkpoint(step + 1)
+        if self.tracker:
+            self.tracker.finish(None)
+        return self.metrics
+
+    def _stream(self, steps: range) -> Iterator[dict[str, np.ndarray]]:
+        data = self.recipe.data
+        sources = [Shards(uri) for uri in data.train]
+        plan = Plan(sum(map(len, sources)), self.recipe.train.batch_size, self.recipe.seed)
+        augment = Augment(**data.augment.model_dump())
+        return batches(sources, plan, augment, steps, self.rank, self.world_size, self.config["data_cpus"])
+
+    def _step(self, step: int, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        torch.manual_seed(hash((self.recipe.seed, step, self.rank)))  # so that a resumed run draws the same points
+        self.segmentor.train()
+        with autocast(self.recipe.train.precision, self.device):
+            losses = self.model(to_mmseg(batch), self.clock)
+        loss, logged = self.segmentor.parse_losses(losses)
+        self.clock.lap("loss")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.clock.lap("backward")
+        if self.recipe.optimizer.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.segmentor.parameters(), self.recipe.optimizer.clip_grad)
+        self.optimizer.step()
+        self.schedule.step()
+        self.clock.lap("optimizer")
+        return logged
+
+    def _log(self, step: int, losses: dict[str, torch.Tensor]) -> None:
+        train = self.recipe.train
+        if not self.tracker or (step % train.log_every and step != train.steps and step != self.first_step + 1):
+            return
+        values = {name: float(value) for name, value in losses.items() if "." not in name}
+        if not np.isfinite(values["loss"]):
+            raise ValueError(
+                f"the loss is {values['loss']} at step {step}: lower optimizer.lr or set train.precision=fp32"
+            )
+        recent = self.clock.take_recent()
+        speed = train.batch_size * self._steps_since_log(step) / max(sum(recent.values()), 1e-9)
+        times = {f"time/{phase}": seconds for phase, seconds in recent.items()}
+        rate = self.optimizer.param_groups[-1]["lr"]
+        self.tracker.metrics(values | times | {"lr": rate, "images_per_second": speed}, step)
+        left = (train.steps - step) * train.batch_size / speed
+        waited = recent.get("data", 0.0) / sum(recent.values())
+        say(
+            f"step {step}/{train.steps}  loss {values['loss']:.2f}  lr {rate:.1e}  {speed:.2f} images/s  "
+            f"waiting for data {waited:.0%}  left {duration(left)}"
+        )
+
+    def _steps_since_log(self, step: int) -> int:
+        previous = (step - 1) // self.recipe.train.log_every * self.recipe.train.log_every
+        return step - max(previous, self.first_step + (step > self.first_step + 1))
+
+    def _validate(self, step: int) -> None:
+        every = self.recipe.train.validate_every
+        last = step == self.recipe.train.steps
+        if not self.recipe.data.val or not (last or (every and step % every == 0)):
+            return
+        pictures = self.recipe.train.pictures if last else 0
+        self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker, pictures)
+        self.clock.lap("validation")
+
+    def _checkpoint(self, step: int) -> None:
+        train = self.recipe.train
+        validated = self.recipe.data.val and train.validate_every and step % train.validate_every == 0
+        if not (step == train.steps or step % train.checkpoint_every == 0 or validated):
+            return
+        metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total)}
+        ray.train.report(
+            metrics,
+            checkpoint=self._save(step) if self.rank == 0 else None,
+            checkpoint_dir_name=f"step_{step:06d}",
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+        )
+        self.clock.lap("checkpoint")
+
+    def _save(self, step: int) -> Checkpoint:
+        folder = Path(tempfile.mkdtemp(prefix="checkpoint-")) / "checkpoint"
+        provenance = self.config["provenance"] | {"step": step}
+        save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
+        save_trainer(folder, self.optimizer, self.schedule, step)
+        return Checkpoint.from_directory(str(folder))
+
+    def _resume(self) -> int:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return 0
+        with checkpoint.as_directory() as folder:
+            step = load_trainer(Path(folder), self.segmentor, self.optimizer, self.schedule)
+        if self.rank == 0:
+            say(f"resuming after step {step}")
+        return step
+
+
+class Step(torch.nn.Module):
+    """Images and labels → losses, as one forward pass that DistributedDataParallel can wrap."""
+
+    def __init__(self, segmentor: torch.nn.Module):
+        super().__init__()
+        self.segmentor = segmentor
+
+    def forward(self, batch: dict[str, list], clock: Clock) -> dict[str, torch.Tensor]:
+        """`batch` as mmseg's dataloaders give it: uint8 `inputs` and `data_samples`."""
+        data = self.segmentor.data_preprocessor(batch, training=True)
+        features = self.segmentor.extract_feat(data["inputs"])
+        clock.lap("forward")
+        return self.segmentor._decode_head_forward_train(features, data["data_samples"])
+
+
+def to_mmseg(batch: dict[str, np.ndarray]) -> dict[str, list]:
+    """A stream's batch → `inputs` (BGR uint8 [3, h, w]) and `data_samples` with `gt_sem_seg` [1, h, w]."""
+    samples = []
+    for label in batch["label"]:
+        sample = SegDataSample(metainfo={"img_shape": label.shape, "ori_shape": label.shape, "pad_shape": label.shape})
+        sample.gt_sem_seg = PixelData(data=torch.from_numpy(label.astype(np.int64))[None])
+        samples.append(sample)
+    return {"inputs": list(torch.from_numpy(batch["image"]).permute(0, 3, 1, 2)), "data_samples": samples}
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    """bf16 where asked for; `auto` takes it on CUDA and on CPUs with AMX, where it is several times faster."""
+    if precision == "auto":
+        fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+        precision = "bf16" if fast else "fp32"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def say(text: str) -> None:
+    """A line of progress on the terminal that started the run."""
+    print(text, file=sys.stderr, flush=True)

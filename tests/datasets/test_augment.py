@@ -1,0 +1,128 @@
+"""Our augmentation against mmseg's own transforms, for the same draws."""
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets.augment import Augment, Distortion, distort, draw_crop, draw_distortion, pad, resize, resized_shape
+from datasets.labels import IGNORE
+
+
+@pytest.fixture(scope="module")
+def transforms():
+    import rein_core  # noqa: F401  (its mmcv stub lets mmseg be imported)
+    from mmseg.datasets.transforms import transforms
+
+    return transforms
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (5, 5), 2)
+
+
+class ScriptedRandom:
+    """Stands in for `numpy.random` inside mmseg and answers with one drawn Distortion."""
+
+    def __init__(self, draw: Distortion):
+        self.answers = []
+        self._step(draw.brightness, "uniform")
+        self.answers.append(("randint", int(draw.contrast_first)))
+        if draw.contrast_first:
+            self._step(draw.contrast, "uniform")
+        self._step(draw.saturation, "uniform")
+        self._step(draw.hue, "randint")
+        if not draw.contrast_first:
+            self._step(draw.contrast, "uniform")
+
+    def _step(self, value: float | None, kind: str) -> None:
+        self.answers.append(("randint", int(value is not None)))
+        if value is not None:
+            self.answers.append((kind, value))
+
+    def _answer(self, kind: str) -> float:
+        expected, value = self.answers.pop(0)
+        assert expected == kind
+        return value
+
+    def randint(self, *_):
+        return self._answer("randint")
+
+    def uniform(self, *_):
+        return self._answer("uniform")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_distortion_equals_mmseg(transforms, image, monkeypatch, seed):
+    draw = draw_distortion(np.random.default_rng(seed))
+    scripted = ScriptedRandom(draw)
+    monkeypatch.setattr(transforms, "random", scripted)
+    expected = transforms.PhotoMetricDistortion().transform({"img": image.copy()})["img"]
+    assert not scripted.answers
+    assert np.array_equal(distort(image, draw), expected)
+
+
+def test_every_distortion_is_drawn_half_of_the_time():
+    draws = [draw_distortion(np.random.default_rng(seed)) for seed in range(2000)]
+    for step in ("brightness", "contrast", "saturation", "hue"):
+        assert 0.45 < np.mean([getattr(draw, step) is not None for draw in draws]) < 0.55
+    assert {draw.hue for draw in draws if draw.hue is not None} == set(range(-18, 18))
+
+
+@pytest.mark.parametrize("shape", [(1052, 1914), (1024, 2048), (360, 480), (227, 320), (480, 360), (720, 1280)])
+@pytest.mark.parametrize("short_edge", [256, 307, 512, 1024])
+def test_resize_equals_mmseg(transforms, shape, short_edge):
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    label = rng.integers(0, 19, shape, dtype=np.uint8)
+    theirs = transforms.ResizeShortestEdge(scale=short_edge, max_size=2048).transform(
+        {"img": image, "gt_seg_map": label, "seg_fields": ["gt_seg_map"], "img_shape": shape}
+    )
+    ours = resize(image, label, resized_shape(shape, short_edge, 2048))
+    assert ours[1].shape == theirs["gt_seg_map"].shape
+    assert np.array_equal(ours[1], theirs["gt_seg_map"])
+    assert np.abs(ours[0].astype(int) - theirs["img"].astype(int)).max() <= 1
+
+
+def test_crop_avoids_windows_that_one_class_fills():
+    label = np.zeros((64, 256), dtype=np.uint8)
+    label[:, 200:] = 1
+    for seed in range(50):
+        _, left = draw_crop(label, (64, 64), 0.75, np.random.default_rng(seed))
+        share = np.mean(label[:, left : left + 64] == 1)
+        assert left > 64 or share == 0  # 11 tries miss the border rarely, but never keep a mixed window below the bound
+    found = [draw_crop(label, (64, 64), 0.75, np.random.default_rng(seed))[1] for seed in range(50)]
+    assert np.mean([152 <= left <= 184 for left in found]) > 0.8
+
+
+def test_crop_of_an_unlabelled_image_ends():
+    label = np.full((80, 80), IGNORE, dtype=np.uint8)
+    top, left = draw_crop(label, (64, 64), 0.75, np.random.default_rng(0))
+    assert 0 <= top <= 16 and 0 <= left <= 16
+
+
+def test_small_images_are_padded_with_the_mean_and_ignored(image):
+    label = np.zeros(image.shape[:2], dtype=np.uint8)
+    padded, ids = pad(image, label, (128, 192))
+    assert padded.shape == (128, 192, 3) and ids.shape == (128, 192)
+    assert np.array_equal(padded[:90, :160], image)
+    assert (ids[90:] == IGNORE).all() and (ids[:, 160:] == IGNORE).all()
+    assert padded[-1, -1].tolist() == [104, 116, 124]
+
+
+def test_image_and_label_move_together():
+    """A picture that shows its own label stays aligned through resize, crop and flip."""
+    label = np.random.default_rng(3).integers(0, 2, (12, 24)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
+    image = np.repeat(label[..., None] * 255, 3, axis=2)
+    augment = Augment([150, 192, 300], (128, 128), photometric=False)
+    for seed in range(8):
+        seen, ids = augment(image, label, np.random.default_rng(seed))
+        assert np.mean((seen[..., 0] > 127) == (ids == 1)) > 0.97
+
+
+def test_same_generator_same_pixels(image):
+    label = np.zeros(image.shape[:2], dtype=np.uint8)
+    augment = Augment([80, 120], (64, 64))
+    first, second, other = (augment(image, label, np.random.default_rng(seed))[0] for seed in (5, 5, 6))
+    assert np.array_equal(first, second) and not np.array_equal(first, other)
