@@ -1,0 +1,11 @@
+"""Rein on frozen vision foundation models: the method, the VFMs, the heads, and the checkpoints. No Ray, no MLflow."""
+
+from rein_core import mmcv_lite
+
+mmcv_lite.install()
+
+from rein_core.authors import load_authors  # noqa: E402
+from rein_core.rein import Rein  # noqa: E402
+from rein_core.segmentor import build_segmentor, predict_labels  # noqa: E402
+
+__all__ = ["Rein", "build_segmentor", "load_authors", "predict_labels"]

@@ -1,0 +1,124 @@
+"""Checkpoint folders: the trained parameters as safetensors, the recipe as JSON, and nothing of the frozen VFM.
+
+The VFM is named by name and digest, and a checkpoint is loaded whole or not at all.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rein_core.segmentor import build_segmentor
+
+WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
+
+
+def trained_state(segmentor: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers that a checkpoint holds: all but the frozen VFM's."""
+    frozen = {name for name, p in segmentor.backbone.named_parameters(prefix="backbone") if not p.requires_grad}
+    frozen |= {name for name, _ in segmentor.backbone.named_buffers(prefix="backbone")}
+    if not hasattr(segmentor.backbone, "load_report"):
+        frozen = set()
+    return {name: value for name, value in segmentor.state_dict().items() if name not in frozen}
+
+
+def save_checkpoint(folder: str | Path, segmentor: nn.Module, recipe: dict, provenance: dict) -> None:
+    """Writes `model.safetensors` and `recipe.json` into a new folder that appears whole.
+
+    Args:
+        recipe: the whole recipe; its `model` section builds the segmentor.
+        provenance: commit, seed, shards' digests …; the VFM's name and digest are added.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in trained_state(segmentor).items()}
+    save_file(state, partial / WEIGHTS)
+    description = {"recipe": recipe, "provenance": provenance | {"vfm": vfm_identity(segmentor)}}
+    (partial / RECIPE).write_text(json.dumps(description, indent=2))
+    partial.replace(folder)
+
+
+def vfm_identity(segmentor: nn.Module) -> dict[str, str] | None:
+    """Name and digest of the frozen VFM; None for a model of mmseg's own, which is saved whole."""
+    report = getattr(segmentor.backbone, "load_report", None)
+    return report and {"name": report.name, "digest": report.digest}
+
+
+def read_checkpoint(folder: str | Path) -> tuple[dict, dict]:
+    """Recipe and provenance. Raises ValueError if the folder is no checkpoint."""
+    file = Path(folder) / RECIPE
+    if not file.is_file() or not (Path(folder) / WEIGHTS).is_file():
+        raise ValueError(
+            f"{folder} is not a checkpoint: it must hold {WEIGHTS} and {RECIPE}; train writes such folders"
+        )
+    try:
+        description = json.loads(file.read_text())
+        return description["recipe"], description["provenance"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{file} is damaged ({error}): take another checkpoint of the run") from error
+
+
+def load_trained(segmentor: nn.Module, folder: str | Path) -> None:
+    """Loads the trained parameters in place.
+
+    Raises:
+        ValueError: the file is cut short, the VFM is another one, or keys are missing, left over or of another shape.
+    """
+    _, provenance = read_checkpoint(folder)
+    expected, present = provenance.get("vfm"), vfm_identity(segmentor)
+    if expected != present:
+        raise ValueError(
+            f"checkpoint {folder} was trained on {_describe(expected)}, but the model has {_describe(present)}: "
+            "give the VFM weights it was trained with"
+        )
+    try:
+        state = load_file(Path(folder) / WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{folder}/{WEIGHTS} is damaged ({error}): take another checkpoint of the run") from error
+    check_keys(f"checkpoint {folder}", state, trained_state(segmentor))
+    own = segmentor.state_dict()
+    for name, value in state.items():
+        own[name].copy_(value)
+
+
+def check_keys(what: str, given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Raises ValueError that lists the keys which are missing, left over or of another shape."""
+    wrong = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "left over": sorted(given.keys() - wanted.keys()),
+        "of another shape": sorted(
+            f"{key} {tuple(given[key].shape)} for {tuple(wanted[key].shape)}"
+            for key in wanted.keys() & given.keys()
+            if given[key].shape != wanted[key].shape
+        ),
+    }
+    parts = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in wrong.items() if keys]
+    if parts:
+        raise ValueError(f"{what} does not fit the model: {'; '.join(parts)}")
+
+
+def load_checkpoint(folder: str | Path, vfm_weights: str | None = None) -> tuple[nn.Module, dict, dict]:
+    """The segmentor in eval mode, the recipe and the provenance.
+
+    Args:
+        vfm_weights: the VFM's weight file, where it lies elsewhere than it did in training.
+
+    Raises:
+        ValueError, FileNotFoundError: as `build_segmentor` and `load_trained`.
+    """
+    recipe, provenance = read_checkpoint(folder)
+    if vfm_weights and "vfm" in recipe["model"]:
+        recipe["model"]["vfm"]["weights"] = vfm_weights
+    segmentor = build_segmentor(recipe["model"])
+    load_trained(segmentor, folder)
+    return segmentor.eval(), recipe, provenance
+
+
+def _describe(vfm: dict | None) -> str:
+    return f"{vfm['name']} with weights {vfm['digest'][:12]}" if vfm else "a model without a frozen VFM"

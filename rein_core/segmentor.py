@@ -1,0 +1,118 @@
+"""The segmentor: an mmseg EncoderDecoder built from a recipe's model section, and prediction with it."""
+
+import cv2
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+import rein_core.backbone
+import rein_core.mask2former  # noqa: F401  (registers the head)
+from rein_core.vfms import timm_name
+
+
+@MODELS.register_module()
+class VFMSegmentor(EncoderDecoder):
+    """An EncoderDecoder whose backbone also gives queries, to heads that take them (`takes_queries`)."""
+
+    def extract_feat(self, inputs: Tensor) -> tuple[list[Tensor], Tensor | None] | list[Tensor]:
+        """Images [b, 3, h, w] → (four levels, queries), or only the levels for mmseg's other heads."""
+        features, queries = self.backbone(inputs)
+        return (features, queries) if getattr(self.decode_head, "takes_queries", False) else features
+
+
+def build_segmentor(model: dict) -> nn.Module:
+    """The segmentor of a recipe's `model` section.
+
+    Args:
+        model: with a `type` key, any mmseg segmentor's config, taken as it is; else `vfm`, `adapter`, `decode_head`
+            and `test_cfg`.
+
+    Raises:
+        ValueError: a part that the registry doesn't know or settings it doesn't take, named.
+        FileNotFoundError: the VFM's weights are not there.
+    """
+    config = dict(model) if "type" in model else _mmseg_config(model)
+    try:
+        return MODELS.build(config)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"model: {' '.join(str(error).split())}") from error
+
+
+def _mmseg_config(model: dict) -> dict:
+    vfm, head = dict(model["vfm"]), dict(model["decode_head"])
+    vfm.setdefault("name", "dinov2_small")
+    pretrained = timm.get_pretrained_cfg(timm_name(vfm["name"]))
+    backbone = {
+        "type": "VFMBackbone",
+        "vfm": vfm,
+        "adapter": model.get("adapter", {"type": "none"}),
+        "query_dims": head.get("feat_channels", head.get("channels", 256)),
+    }
+    if head.get("type") == "ReinMask2FormerHead":
+        linked = backbone["adapter"].get("type") == "rein" and backbone["adapter"].get("link_queries", True)
+        head = {"in_channels": [_embed_dims(vfm["name"])] * 4, "link_queries": linked} | head
+        if linked:
+            head["num_queries"] = backbone["adapter"].get("token_length", 100)
+    return {
+        "type": "VFMSegmentor",
+        "data_preprocessor": {
+            "type": "SegDataPreProcessor",
+            "mean": [255 * value for value in pretrained.mean],
+            "std": [255 * value for value in pretrained.std],
+            "bgr_to_rgb": True,
+            "size_divisor": vfm.get("patch_size", 16),
+            "pad_val": 0,
+            "seg_pad_val": 255,
+        },
+        "backbone": backbone,
+        "decode_head": head,
+        "train_cfg": {},
+        "test_cfg": _test_config(model.get("test_cfg", {"mode": "whole"})),
+    }
+
+
+def _embed_dims(name: str) -> int:
+    with torch.device("meta"):
+        return timm.create_model(timm_name(name), num_classes=0).num_features
+
+
+def _test_config(settings: dict) -> dict:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+
+
+@torch.inference_mode()
+def predict_labels(segmentor: nn.Module, image: np.ndarray, short_edge: int | None = None) -> np.ndarray:
+    """Class ids, uint8 [h, w], of a BGR image, uint8 [h, w, 3], at the image's own size.
+
+    Args:
+        segmentor: in eval mode.
+        short_edge: the image is resized to this short edge first, in pixels; None leaves it as it is.
+    """
+    size = image.shape[:2]
+    if short_edge:
+        scale = short_edge / min(size)
+        image = cv2.resize(image, (round(size[1] * scale), round(size[0] * scale)), interpolation=cv2.INTER_LINEAR)
+    height, width = image.shape[:2]
+    bottom, right = (
+        total - side for total, side in zip(_padded(segmentor, (height, width)), (height, width), strict=True)
+    )
+    image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REFLECT_101 if min(height, width) > 1 else 1)
+    inputs = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    inputs = segmentor.data_preprocessor({"inputs": [inputs]}, training=False)["inputs"]
+    shape = tuple(inputs.shape[2:])
+    logits = segmentor.inference(inputs, [{"img_shape": shape, "ori_shape": shape, "pad_shape": shape}])
+    logits = F.interpolate(logits[..., :height, :width].float(), size, mode="bilinear", align_corners=False)
+    return logits[0].argmax(dim=0).byte().cpu().numpy()
+
+
+def _padded(segmentor: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Windows are whole crops, and a single window is a whole number of patches."""
+    config = segmentor.test_cfg
+    if config["mode"] == "slide":
+        return max(size[0], config["crop_size"][0]), max(size[1], config["crop_size"][1])
+    patch = getattr(segmentor.data_preprocessor, "size_divisor", None) or 1
+    return -(-size[0] // patch) * patch, -(-size[1] // patch) * patch

@@ -1,0 +1,71 @@
+"""Recipes: every file is valid, and a wrong key or value is named with the nearest valid one."""
+
+import pytest
+
+from pipelines.recipe import RECIPES, load_recipe, parse_recipe
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid(path):
+    recipe = load_recipe(path.stem)
+    assert recipe.name == path.stem
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+
+
+def test_the_published_recipe():
+    recipe = load_recipe("rein_dinov2_l_512")
+    assert recipe.optimizer.lr == 1e-4 and recipe.optimizer.weight_decay == 0.05
+    assert recipe.train.steps == 40_000 and recipe.train.batch_size == 4
+    assert recipe.data.augment.short_edges[0] == 256 and recipe.data.augment.short_edges[-1] == 1024
+    assert len(recipe.data.augment.short_edges) == 16
+    section = recipe.model_section()
+    assert section["adapter"] == {"type": "rein", "token_length": 100, "rank": 16, "link_queries": True}
+    assert section["test_cfg"]["stride"] == [341, 341]
+
+
+def test_overrides_are_typed():
+    recipe = load_recipe(
+        "rein_dinov2_l_512",
+        [
+            "train.steps=7",
+            "model.vfm.weights=None",
+            "data.train=a,b",
+            "data.augment.crop_size=(64, 96)",
+            "test.short_edge=none",
+        ],
+    )
+    assert recipe.train.steps == 7 and recipe.model.vfm.weights is None and recipe.data.train == ["a", "b"]
+    assert recipe.data.augment.crop_size == (64, 96) and recipe.test.short_edge is None
+    assert recipe.model.adapter["token_length"] == 100
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"trian": {}}, ["trian", "did you mean train"]),
+        ({"train": {"stesp": 1}}, ["train.stesp", "did you mean train.steps"]),
+        ({"model": {"vfm": {"wieghts": "x"}}}, ["model.vfm.wieghts", "did you mean model.vfm.weights"]),
+        ({"train": {"steps": "many"}}, ["train.steps='many'", "valid integer"]),
+        ({"train": {"batch_size": 3, "num_workers": 2}}, ["train.batch_size=3", "train.num_workers=2"]),
+        ({"data": {"augment": {"cat_max_ratio": 2}}}, ["data.augment.cat_max_ratio=2", "less than or equal to 1"]),
+    ],
+)
+def test_mistakes_are_named(values, words):
+    with pytest.raises(ValueError) as caught:
+        parse_recipe(values)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_an_override_without_a_value():
+    with pytest.raises(ValueError, match="write key=value"):
+        load_recipe("rein_dinov2_l_512", ["train.steps"])
+
+
+def test_an_unknown_recipe_names_the_known_ones():
+    with pytest.raises(FileNotFoundError, match="rein_dinov2_l_512"):
+        load_recipe("rien_dinov2")
+
+
+def test_a_section_with_a_type_is_mmsegs_own():
+    model = {"type": "EncoderDecoder", "backbone": {"type": "ResNet", "depth": 50}}
+    assert parse_recipe({"model": model}).model_section() == model
