@@ -5,13 +5,41 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from datasets.labels import LABEL_SPACES
 from datasets.shards import Shards
-from pipelines.evaluate import domain_names, evaluate_shards, summarize
+from pipelines.evaluate import domain_names, evaluate_shards, evenly_spread, flat_metrics, pictures, summarize
 from pipelines.recipe import Recipe
-from pipelines.report import pictures as draw_pictures
 from pipelines.tracking import Tracker
 
 
-def evenly_spread(total: int, wanted: int | None) -> np.ndarray:
-    """Indices of `wanted` samples spread over `total`; all of them if None."""
-    return np.unique(np.linspace(0, total - 1, min(total, wanted or total)).round().astype(int))
+def validate(
+    segmentor: nn.Module, recipe: Recipe, rank: int, world_size: int, step: int, tracker: Tracker | None
+) -> dict[str, float]:
+    """Scores of each domain under their MLflow names, and `mIoU`, their mean; the same on every rank, in percent."""
+    segmentor.eval()
+    sources = [Shards(uri) for uri in recipe.data.val]
+    metrics = {}
+    for name, shards in zip(domain_names(sources), sources, strict=True):
+        indices = evenly_spread(len(shards), recipe.data.val_samples)[rank::world_size]
+        meter = evaluate_shards(segmentor, shards, recipe.test.short_edge, indices)
+        _sum_over_ranks(meter.areas, world_size, next(segmentor.parameters()).device)
+        metrics |= flat_metrics("val", name, summarize(meter, LABEL_SPACES[shards.manifest.label_space]))
+        if tracker and step == recipe.train.steps:
+            _draw(segmentor, shards, name, recipe, tracker)
+    metrics["mIoU"] = float(np.mean([value for key, value in metrics.items() if key.endswith("/mIoU")]))
+    if tracker:
+        tracker.metrics(metrics, step)
+    return metrics
+
+
+def _sum_over_ranks(areas: torch.Tensor, world_size: int, device: torch.device) -> None:
+    if world_size > 1:
+        total = areas.to(device)
+        dist.all_reduce(total)
+        areas.copy_(total)
+
+
+def _draw(segmentor: nn.Module, shards: Shards, domain: str, recipe: Recipe, tracker: Tracker) -> None:
+    indices = evenly_spread(len(shards), recipe.train.pictures)
+    for name, picture in pictures(segmentor, shards, recipe.test.short_edge, indices).items():
+        tracker.picture(picture, f"val/{domain}/{name}.png")

@@ -18,11 +18,11 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from datasets.augment import Augment
 from datasets.shards import Shards
 from datasets.stream import Plan, batches
-from pipelines.trainer_state import load_trainer, save_trainer
 from pipelines.clock import Clock, duration
 from pipelines.optimizer import build_optimizer
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.tracking import Tracker
+from pipelines.trainer_state import load_trainer, save_trainer
 from pipelines.validation import validate
 from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
@@ -34,7 +34,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, float]:
     """Trains from the last committed checkpoint, or from the start, to the recipe's last step.
 
     Args:
-        config: `recipe` (dict), `tracking` (arguments of `Tracker.start`), `provenance` (dict), `threads`, `data_cpus`.
+        config: `recipe` (dict), `tracking` (arguments of `Tracker`), `provenance` (dict), `threads`, `data_cpus`.
 
     Returns:
         The last validation's metrics.
@@ -56,7 +56,7 @@ class Loop:
         self.optimizer, self.schedule = build_optimizer(self.segmentor, recipe.optimizer, recipe.train.steps)
         self.first_step = self._resume()
         self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
-        self.tracker = Tracker.start(**config["tracking"]) if self.rank == 0 else None
+        self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
         self.clock, self.metrics = Clock(), {}
 
     def run(self) -> dict[str, float]:
@@ -70,7 +70,7 @@ class Loop:
             self._validate(step + 1)
             self._checkpoint(step + 1)
         if self.tracker:
-            self.tracker.finish(None)
+            self.tracker.finish()
         return self.metrics
 
     def _stream(self, steps: range) -> Iterator[dict[str, np.ndarray]]:
@@ -127,8 +127,7 @@ class Loop:
         last = step == self.recipe.train.steps
         if not self.recipe.data.val or not (last or (every and step % every == 0)):
             return
-        pictures = self.recipe.train.pictures if last else 0
-        self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker, pictures)
+        self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
         self.clock.lap("validation")
 
     def _checkpoint(self, step: int) -> None:

@@ -1,0 +1,134 @@
+"""MLflow: where runs go, and logging that never stops a training."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.utils.time import get_current_time_millis
+
+from pipelines.recipe import Recipe
+
+_LONGEST_PARAM = 500
+PARENT = "mlflow.parentRunId"
+
+
+def configure(storage: str = "runs", experiment: str = "rein") -> str:
+    """Points MLflow at MLFLOW_TRACKING_URI, or at a sqlite file in `storage`, and returns the experiment's id.
+
+    Raises:
+        ValueError: the store can't be reached.
+    """
+    folder = Path(storage).resolve()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    try:
+        with _alone(folder):
+            found = mlflow.get_experiment_by_name(experiment)
+            if found:
+                return found.experiment_id
+            artifacts = (folder / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+            return mlflow.create_experiment(experiment, artifact_location=artifacts)
+    except MlflowException as error:
+        raise ValueError(
+            f"MLflow at {uri} can't be used ({str(error).splitlines()[0]}): start it, or unset MLFLOW_TRACKING_URI"
+        ) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: two that first open one sqlite file race in its schema migration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".mlflow.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def create_run(name: str, recipe: Recipe, parent_run_id: str | None = None) -> str:
+    """A new MLflow run with the recipe as its parameters; returns its id. Raises ValueError as `configure` does."""
+    experiment_id = configure(recipe.tracking.storage, recipe.tracking.experiment)
+    tags = {"commit": commit() or "unknown", "recipe": recipe.name} | ({PARENT: parent_run_id} if parent_run_id else {})
+    client = MlflowClient()
+    run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+    params = flatten(recipe.model_dump(mode="json"))
+    client.log_batch(run_id, params=[Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()])
+    return run_id
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings → dotted keys and JSON values."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def worker_arguments(recipe: Recipe, run_id: str) -> dict[str, str]:
+    """What a worker on another machine needs to log into this run, for `Tracker`."""
+    return {"uri": mlflow.get_tracking_uri(), "run_id": run_id}
+
+
+def find_run(run_id: str | None) -> bool:
+    """Whether the configured store knows this run: a checkpoint may come from another one."""
+    try:
+        return bool(run_id and MlflowClient().get_run(run_id))
+    except MlflowException:
+        return False
+
+
+def end_run(run_id: str, status: str) -> None:
+    """Marks a run FINISHED or FAILED."""
+    MlflowClient().set_terminated(run_id, status)
+
+
+def commit() -> str | None:
+    """The checkout's commit, with -dirty where files differ from it; None outside of git."""
+    root = Path(__file__).parent.parent
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class Tracker:
+    """Logs into an existing run from the first training worker. A lost server is reported once and does not stop it."""
+
+    def __init__(self, uri: str, run_id: str):
+        self.client, self.run_id = MlflowClient(uri), run_id
+        self._warned = False
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        """Numbers at a step, sent in the background."""
+        now = get_current_time_millis()
+        batch = [Metric(name, float(value), now, step) for name, value in values.items()]
+        self._try(lambda: self.client.log_batch(self.run_id, metrics=batch, synchronous=False))
+
+    def picture(self, image: np.ndarray, path: str) -> None:
+        """An RGB image, uint8 [h, w, 3], as a PNG artifact."""
+        self._try(lambda: self.client.log_image(self.run_id, image, artifact_file=path))
+
+    def finish(self) -> None:
+        """Waits until everything is sent. The run stays open: who started it ends it."""
+        self._try(mlflow.flush_async_logging)
+
+    def _try(self, call) -> None:
+        try:
+            call()
+        except Exception as error:
+            if not self._warned:
+                print(f"warning: MLflow does not answer, results are lost: {error}", file=sys.stderr, flush=True)
+            self._warned = True
