@@ -1,6 +1,7 @@
 """The segmentor: an mmseg EncoderDecoder built from a recipe's model section, and prediction with it."""
 
 import cv2
+import mmseg.models  # noqa: F401  (registers its modules)
 import numpy as np
 import timm
 import torch

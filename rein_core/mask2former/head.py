@@ -1,0 +1,167 @@
+"""Mask2Former's head in plain torch, with Rein's link: learnable tokens become the queries.
+
+Cheng et al., CVPR 2022, and Wei et al., CVPR 2024, section 3.4. Parameters have mmdet's names.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from rein_core.mask2former.losses import MaskLosses
+from rein_core.mask2former.pixel_decoder import PixelDecoder
+from rein_core.mask2former.positional import sine_positions
+from rein_core.mask2former.transformer_decoder import TransformerDecoder
+
+_NUM_LEVELS = 3
+
+
+@MODELS.register_module()
+class ReinMask2FormerHead(BaseModule):
+    """Four feature levels and queries → classes and masks.
+
+    Args:
+        in_channels: of the four levels, fine to coarse.
+        num_classes: without "no object".
+        feat_channels: of queries, memory and mask features.
+        num_queries: of the head's own queries; linked ones are as many as the adapter's tokens.
+        link_queries: whether queries come from the adapter (`querys2feat`) or are the head's own.
+        num_encoder_layers, encoder_ffn_channels: of the pixel decoder.
+        num_decoder_layers, decoder_ffn_channels: of the transformer decoder.
+        num_heads: of all attention.
+        loss: settings of `MaskLosses`.
+    """
+
+    takes_queries = True
+
+    def __init__(
+        self,
+        in_channels: list[int],
+        num_classes: int = 19,
+        feat_channels: int = 256,
+        num_queries: int = 100,
+        link_queries: bool = True,
+        num_encoder_layers: int = 6,
+        encoder_ffn_channels: int = 1024,
+        num_decoder_layers: int = 9,
+        decoder_ffn_channels: int = 2048,
+        num_heads: int = 8,
+        loss: dict | None = None,
+    ):
+        super().__init__()
+        self.num_classes = self.out_channels = num_classes
+        self.align_corners, self.link_queries, self.num_heads = False, link_queries, num_heads
+        self.losses = MaskLosses(**loss or {})
+        self.pixel_decoder = PixelDecoder(
+            in_channels, feat_channels, num_encoder_layers, num_heads, encoder_ffn_channels
+        )
+        self.transformer_decoder = TransformerDecoder(
+            num_decoder_layers, feat_channels, num_heads, decoder_ffn_channels
+        )
+        self.level_embed = nn.Embedding(_NUM_LEVELS, feat_channels)
+        if link_queries:
+            self.querys2feat = nn.Linear(feat_channels, feat_channels)
+        else:
+            self.query_embed = nn.Embedding(num_queries, feat_channels)
+            self.query_feat = nn.Embedding(num_queries, feat_channels)
+        self.cls_embed = nn.Linear(feat_channels, num_classes + 1)
+        hidden = [layer for _ in range(2) for layer in (nn.Linear(feat_channels, feat_channels), nn.ReLU())]
+        self.mask_embed = nn.Sequential(*hidden, nn.Linear(feat_channels, feat_channels))
+
+    def forward(self, inputs: tuple | list, data_samples: list | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """Class logits [b, q, classes + 1] and mask logits [b, q, h, w] before the first layer and after each.
+
+        Args:
+            inputs: (four levels fine to coarse, queries [q, c] or None), or only the levels.
+        """
+        features, queries = inputs if isinstance(inputs, tuple) else (inputs, None)
+        mask_features, memory = self.pixel_decoder(features)
+        batch = len(mask_features)
+        query_pos, query = (part.expand(batch, -1, -1) for part in self._queries(queries))
+        levels = [self._level(memory[i], i) for i in range(_NUM_LEVELS)]
+        shapes = [tuple(level.shape[2:]) for level in memory]
+        predictions = [self._predict(query, mask_features)]
+        for i, layer in enumerate(self.transformer_decoder.layers):
+            blocked = self._attention_mask(predictions[-1][1], shapes[i % _NUM_LEVELS])
+            query = layer(query, query_pos, *levels[i % _NUM_LEVELS], blocked)
+            predictions.append(self._predict(query, mask_features))
+        return [cls for cls, _ in predictions], [mask for _, mask in predictions]
+
+    def _queries(self, queries: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Positions and first content of the queries, [q, c] each."""
+        if not self.link_queries:
+            return self.query_embed.weight, self.query_feat.weight
+        if queries is None:
+            raise ValueError(
+                "decode_head.link_queries is on, but the adapter gives no queries: use rein, or turn it off"
+            )
+        return queries, self.querys2feat(queries)
+
+    def _level(self, memory: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """A level's memory [b, n, c] and its positions [n, c]."""
+        positions = sine_positions(*memory.shape[2:], memory.shape[1], memory.device)
+        content = memory.flatten(2).transpose(1, 2) + self.level_embed.weight[index]
+        return content, positions.flatten(1).T.to(content.dtype)
+
+    def _predict(self, query: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
+        query = self.transformer_decoder.post_norm(query)
+        return self.cls_embed(query), torch.einsum("bqc,bchw->bqhw", self.mask_embed(query), mask_features)
+
+    @torch.no_grad()
+    def _attention_mask(self, masks: Tensor, shape: tuple[int, int]) -> Tensor:
+        """True where a query must not look: outside of its last mask, unless that is empty. [b·heads, q, n]."""
+        masks = F.interpolate(masks.float(), size=shape, mode="bilinear", align_corners=False).flatten(2)
+        blocked = masks < 0
+        blocked &= ~blocked.all(dim=-1, keepdim=True)
+        return blocked.repeat_interleave(self.num_heads, dim=0)
+
+    def loss(self, inputs: tuple | list, data_samples: list, train_cfg: dict | None) -> dict[str, Tensor]:
+        """`loss_cls`, `loss_mask`, `loss_dice` of the last layer, and with `d0.`, `d1.` … those of the ones before.
+
+        Args:
+            inputs: as in `forward`.
+            data_samples: mmseg's, with `gt_sem_seg` [1, h, w], all of one size.
+        """
+        cls, masks = self.forward(inputs)
+        labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
+        losses = self.losses(torch.stack(cls), torch.stack(masks), labels)
+        named = {}
+        for layer in range(len(cls)):
+            prefix = "" if layer == len(cls) - 1 else f"d{layer}."
+            named |= {f"{prefix}loss_{kind}": values[layer] for kind, values in losses.items()}
+        return named
+
+    def predict(self, inputs: tuple | list, img_metas: list[dict], test_cfg: dict) -> Tensor:
+        """Class scores [b, classes, h, w] of the size of the images: Σ over queries of P(class) · P(mask)."""
+        cls, masks = self.forward(inputs)
+        size = img_metas[0]["img_shape"][:2]
+        masks = F.interpolate(masks[-1].float(), size=size, mode="bilinear", align_corners=False)
+        return torch.einsum("bqk,bqhw->bkhw", cls[-1].float().softmax(dim=-1)[..., :-1], masks.sigmoid())
+
+
+def head_from_authors(config: dict) -> dict:
+    """The authors' mmdet-style `decode_head` config → arguments of `ReinMask2FormerHead`."""
+    encoder, decoder = config["pixel_decoder"]["encoder"], config["transformer_decoder"]
+    train = config["train_cfg"]
+    return {
+        "in_channels": list(config["in_channels"]),
+        "num_classes": config["num_classes"],
+        "feat_channels": config["feat_channels"],
+        "num_queries": config["num_queries"],
+        "link_queries": config["replace_query_feat"],
+        "num_encoder_layers": encoder["num_layers"],
+        "encoder_ffn_channels": encoder["layer_cfg"]["ffn_cfg"]["feedforward_channels"],
+        "num_decoder_layers": decoder["num_layers"],
+        "decoder_ffn_channels": decoder["layer_cfg"]["ffn_cfg"]["feedforward_channels"],
+        "num_heads": decoder["layer_cfg"]["self_attn_cfg"]["num_heads"],
+        "loss": {
+            "num_points": train["num_points"],
+            "oversample_ratio": train["oversample_ratio"],
+            "importance_sample_ratio": train["importance_sample_ratio"],
+            "class_weight": config["loss_cls"]["loss_weight"],
+            "mask_weight": config["loss_mask"]["loss_weight"],
+            "dice_weight": config["loss_dice"]["loss_weight"],
+            "no_object_weight": config["loss_cls"]["class_weight"][-1],
+        },
+    }

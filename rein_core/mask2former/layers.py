@@ -1,0 +1,59 @@
+"""Blocks that both decoders are made of, under the names that mmdet's checkpoints use."""
+
+from torch import Tensor, nn
+
+
+class ConvNorm(nn.Module):
+    """Convolution, group norm and, if asked for, ReLU (`conv`, `gn`)."""
+
+    def __init__(self, in_channels: int, channels: int, kernel: int, bias: bool, relu: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+        self.gn = nn.GroupNorm(32, channels)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, in_channels, h, w] → [b, channels, h, w]."""
+        x = self.gn(self.conv(x))
+        return x.relu() if self.relu else x
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU and the residual (`layers.0.0`, `layers.1`)."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.ReLU()), nn.Linear(hidden_dims, embed_dims)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, embed_dims] → the same."""
+        return x + self.layers(x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with positions and the residual (`attn`)."""
+
+    def __init__(self, embed_dims: int, num_heads: int):
+        super().__init__()
+        self.attn = nn.MultiheadAttention(embed_dims, num_heads, batch_first=True)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        query_pos: Tensor,
+        key_pos: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """query [b, m, c] attends to key [b, n, c]; `mask` bool [b·heads, m, n] is True where it must not look."""
+        attended, _ = self.attn(query + query_pos, key + key_pos, key, attn_mask=mask, need_weights=False)
+        return query + attended
+
+
+def xavier(module: nn.Module) -> None:
+    """Draws all matrices of a module as the paper's code base does."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_normal_(parameter)

@@ -1,0 +1,101 @@
+"""Class, mask and dice losses of all decoder layers in one batch (Cheng et al., CVPR 2022, section 3.3)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from rein_core.mask2former.matching import match
+from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class MaskLosses:
+    """Point-sampled losses.
+
+    Args:
+        num_points: points a mask.
+        oversample_ratio, importance_sample_ratio: how points are chosen, see `uncertain_points`.
+        class_weight, mask_weight, dice_weight: of the losses, and of the matching costs.
+        no_object_weight: weight of queries without a class in the class loss.
+    """
+
+    num_points: int = 12_544
+    oversample_ratio: float = 3.0
+    importance_sample_ratio: float = 0.75
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    no_object_weight: float = 0.1
+
+    @torch.autocast("cuda", enabled=False)
+    @torch.autocast("cpu", enabled=False)
+    def __call__(self, cls_lbqk: Tensor, mask_lbqhw: Tensor, labels_bhw: Tensor) -> dict[str, Tensor]:
+        """Losses of each layer [l] as `cls`, `mask` and `dice`, computed in float32.
+
+        Args:
+            cls_lbqk: class logits; the last class is "no object".
+            mask_lbqhw: mask logits.
+            labels_bhw: class ids, 255 where there is none.
+        """
+        cls_lbqk, mask_lbqhw = cls_lbqk.float(), mask_lbqhw.float()
+        classes = [ids[ids != IGNORE] for ids in (label.unique() for label in labels_bhw)]
+        weights = (self.class_weight, self.mask_weight, self.dice_weight)
+        pairs = match(cls_lbqk, mask_lbqhw, labels_bhw, classes, self.num_points, weights).to(labels_bhw.device)
+        num_masks = mean_over_ranks(cls_lbqk.new_tensor(sum(map(len, classes)))).clamp(min=1)
+        mask, dice = self._mask_losses(mask_lbqhw, labels_bhw, pairs, num_masks)
+        return {"cls": self._class_loss(cls_lbqk, pairs), "mask": mask, "dice": dice}
+
+    def _class_loss(self, cls_lbqk: Tensor, pairs: Tensor) -> Tensor:
+        num_classes = cls_lbqk.shape[-1] - 1
+        target = torch.full(cls_lbqk.shape[:3], num_classes, device=cls_lbqk.device)
+        target[pairs[0], pairs[1], pairs[2]] = pairs[3]
+        weight = cls_lbqk.new_ones(num_classes + 1)
+        weight[-1] = self.no_object_weight
+        loss = F.cross_entropy(cls_lbqk.flatten(0, 2), target.flatten(), weight, reduction="none")
+        per_layer = loss.view(len(cls_lbqk), -1).sum(dim=1) / weight[target].flatten(1).sum(dim=1)
+        return self.class_weight * per_layer
+
+    def _mask_losses(
+        self, mask_lbqhw: Tensor, labels_bhw: Tensor, pairs: Tensor, num_masks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        layer, image, query, label = pairs
+        if not len(layer):  # nothing is labelled: no loss, but a gradient for every rank
+            nothing = mask_lbqhw.flatten(1).sum(dim=1) * 0
+            return nothing, nothing
+        logits_mhw = mask_lbqhw[layer, image, query]
+        points = uncertain_points(logits_mhw, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
+        logits = sample_maps(logits_mhw[:, None], points).squeeze(1)
+        truth = _truth(labels_bhw, image, label, points)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1)
+        probability = logits.sigmoid()
+        overlap = 2 * (probability * truth).sum(dim=1) + 1
+        dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
+        zero = mask_lbqhw.new_zeros(len(mask_lbqhw))
+        return (
+            self.mask_weight * zero.index_add(0, layer, cross_entropy) / num_masks,
+            self.dice_weight * zero.index_add(0, layer, dice) / num_masks,
+        )
+
+
+@torch.no_grad()
+def _truth(labels_bhw: Tensor, image: Tensor, label: Tensor, points: Tensor) -> Tensor:
+    """Values [m, p] of each pair's true mask; image by image, so that no label map is copied."""
+    truth = torch.empty(points.shape[:2], device=points.device)
+    for index in range(len(labels_bhw)):
+        of_image = image == index
+        maps = labels_bhw[index].expand(len(label[of_image]), -1, -1)
+        truth[of_image] = sample_classes(maps, label[of_image], points[of_image])
+    return truth
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean of a number over all ranks."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(value, op=dist.ReduceOp.SUM)
+        value = value / dist.get_world_size()
+    return value
