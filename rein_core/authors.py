@@ -1,12 +1,13 @@
 """The Rein authors' released models: their mmseg model config and parameter names → our segmentor."""
 
 import timm
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from rein_core.checkpoint import check_keys
+from rein_core.segmentor import build
 
-_NOT_NEEDED = {"backbone.mask_token"}  # only DINOv2's own training uses it
+# only DINOv2's own training uses the mask token; the config says mean and std too
+_NOT_NEEDED = {"backbone.mask_token", "data_preprocessor.mean", "data_preprocessor.std"}
 
 
 def load_authors(model_config: dict, state_dict: dict[str, Tensor]) -> nn.Module:
@@ -19,9 +20,9 @@ def load_authors(model_config: dict, state_dict: dict[str, Tensor]) -> nn.Module
     Raises:
         ValueError: a config of another backbone, or keys that are missing, left over or of another shape, all listed.
     """
-    segmentor = MODELS.build(_our_config(model_config))
+    segmentor = build(_our_config(model_config))
     given = {_our_name(name): value for name, value in state_dict.items() if name not in _NOT_NEEDED}
-    wanted = {name: value for name, value in segmentor.state_dict().items() if not name.startswith("data_prep")}
+    wanted = segmentor.state_dict()
     check_keys("the authors' checkpoint", given, wanted)
     for name, value in given.items():
         wanted[name].copy_(value)

@@ -1,11 +1,12 @@
 """The segmentor: an mmseg EncoderDecoder built from a recipe's model section, and prediction with it."""
 
 import cv2
-import mmseg.models  # noqa: F401  (registers its modules)
 import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -38,9 +39,15 @@ def build_segmentor(model: dict) -> nn.Module:
     """
     config = dict(model) if "type" in model else _mmseg_config(model)
     try:
-        return MODELS.build(config)
+        return build(config)
     except (KeyError, TypeError) as error:
         raise ValueError(f"model: {' '.join(str(error).split())}") from error
+
+
+def build(config: dict) -> nn.Module:
+    """Any module of mmseg's registry; names inside of `config` are mmseg's too."""
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        return MODELS.build(ConfigDict(config))
 
 
 def _mmseg_config(model: dict) -> dict:
