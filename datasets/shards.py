@@ -1,4 +1,4 @@
-"""Shards: Parquet files of encoded samples beside a manifest that is written last, so that a folder is whole or refused."""
+"""Shards: Parquet files of encoded samples beside a manifest that is written last: a folder is whole or refused."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("class_pixels", pa.list_(pa.int64())),
     ]
 )
-"""One row a sample: `image` as it was encoded, `label` a PNG of train ids (or of group ids), `class_pixels` 19 counts."""
+"""One row a sample: `image` as it was encoded, `label` a PNG of train (or group) ids, `class_pixels` 19 counts."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pipelines import resources, tracking
 from pipelines.clock import duration
 from pipelines.cluster import connect
 from pipelines.recipe import Recipe, known_keys, load_recipe, parse_recipe
+from pipelines.register import log_model
 from pipelines.worker import PHASES, train_worker
 from rein_core import build_segmentor
 
@@ -127,7 +128,7 @@ def train(
         train_worker,
         train_loop_config=config,
         scaling_config=ScalingConfig(
-            recipe.train.num_workers, use_gpu=share.use_gpu, resources_per_worker=share.worker
+            num_workers=recipe.train.num_workers, use_gpu=share.use_gpu, resources_per_worker=share.worker
         ),
         run_config=RunConfig(
             name=run.folder.name,
@@ -184,7 +185,7 @@ def _report(run: Run, result: ray.train.Result, seconds: float) -> dict[str, Any
         + ", ".join(f"{p} {phases[p]:.1f} s ({phases[p] / total:.0%})" for p in PHASES if p in phases)
     )
     checkpoint = result.checkpoint.path
-    model = tracking.log_model(run.mlflow_run_id, checkpoint)
+    model = log_model(run.mlflow_run_id, checkpoint)
     tracking.end_run(run.mlflow_run_id, "FINISHED")
     say(f"done in {duration(seconds)}: {checkpoint}")
     return {

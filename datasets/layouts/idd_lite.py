@@ -1,4 +1,4 @@
-"""IDD-lite (Varma et al., WACV 2019): leftImg8bit/SPLIT/SEQ/ID_image.jpg and gtFine/SPLIT/SEQ/ID_label.png, 7 groups."""
+"""IDD-lite (Varma et al., WACV 2019) in 7 groups: leftImg8bit/SPLIT/SEQ/ID_image.jpg, gtFine/SPLIT/SEQ/ID_label.png."""
 
 from pathlib import Path
 

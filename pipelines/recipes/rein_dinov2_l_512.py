@@ -1,4 +1,4 @@
-"""Rein on DINOv2-L, GTAV → real streets, as published (Wei et al., CVPR 2024, section 4): 64.3 mIoU over three domains."""
+"""Rein on DINOv2-L, GTAV → real streets, as published (Wei et al., CVPR 2024): 64.3 mIoU over three domains."""
 
 _base_ = "_base_.py"
 name = "rein_dinov2_l_512"

@@ -10,8 +10,9 @@ from datasets.labels import IGNORE
 
 @pytest.fixture(scope="module")
 def transforms():
-    import rein_core  # noqa: F401  (its mmcv stub lets mmseg be imported)
     from mmseg.datasets.transforms import transforms
+
+    import rein_core  # noqa: F401  (its mmcv stub lets mmseg be imported)
 
     return transforms
 

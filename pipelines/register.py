@@ -1,0 +1,81 @@
+"""`register`: a checkpoint → a version of a model in MLflow's registry, under an alias."""
+
+import argparse
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+from pipelines import models, tracking
+from pipelines.cluster import ROOT
+from pipelines.recipe import parse_recipe
+from rein_core.checkpoint import load_checkpoint
+
+_REQUIREMENTS = ("torch", "torchvision", "timm", "mmengine", "mmsegmentation", "mmcv-lite", "safetensors", "mlflow")
+_REQUIREMENTS += ("opencv-python-headless", "pandas", "ftfy", "regex")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command-line arguments of `register`."""
+    parser.add_argument("checkpoint", help="checkpoint folder, run folder or runs:/ID/model")
+    parser.add_argument("name", help="the registered model's name")
+    parser.add_argument("--alias", help="a name for this version, such as champion: models:/NAME@ALIAS")
+    parser.add_argument(
+        "--vfm-weights", metavar="PATH", help="the VFM's weights, if they lie elsewhere than in training"
+    )
+    parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """The command: loads the model to prove it whole, logs it, and registers it.
+
+    Raises:
+        ValueError: no such checkpoint, it does not load, or the name is not allowed.
+    """
+    for what, text in (("NAME", args.name), ("--alias", args.alias or "a")):
+        if not re.fullmatch(r"[\w.-]+", text):
+            raise ValueError(f"register: {what} {text!r}: use letters, digits, dots, dashes and underscores")
+    tracking.configure(args.storage)
+    folder = models.resolve(args.checkpoint)
+    _, values, provenance = load_checkpoint(folder, args.vfm_weights)
+    run_id = provenance.get("mlflow_run_id")
+    recipe = parse_recipe(values)
+    if not tracking.find_run(run_id):
+        run_id = tracking.create_run(f"register-{recipe.name}", recipe)
+    logged = log_model(run_id, folder)
+    client = MlflowClient()
+    registered = mlflow.register_model(logged, args.name, tags=_tags(provenance))
+    if args.alias:
+        client.set_registered_model_alias(args.name, args.alias, registered.version)
+    uri = f"models:/{args.name}@{args.alias}" if args.alias else f"models:/{args.name}/{registered.version}"
+    print(f"registered {uri} (version {registered.version})", file=sys.stderr, flush=True)
+    return {"name": args.name, "version": int(registered.version), "alias": args.alias, "uri": uri}
+
+
+def log_model(run_id: str, checkpoint: Path | str) -> str:
+    """Logs a checkpoint as the run's pyfunc model and returns its URI, `runs:/ID/model`."""
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema([ColSpec(DataType.string, "labels")])
+    )
+    with mlflow.start_run(run_id=run_id):
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("serving.py")),
+            artifacts={models.CHECKPOINT: str(checkpoint)},
+            code_paths=[str(ROOT / "rein_core")],
+            signature=signature,
+            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
+        )
+    return f"runs:/{run_id}/model"
+
+
+def _tags(provenance: dict[str, Any]) -> dict[str, str]:
+    vfm = provenance.get("vfm") or {}
+    tags = {"commit": provenance.get("commit"), "vfm": vfm.get("name"), "vfm_digest": vfm.get("digest")}
+    return {key: str(value) for key, value in tags.items() if value}
