@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="DIR", help="write metrics.json, report.md and pictures there")
     parser.add_argument("--limit", type=int, help="evaluate this many evenly spread samples a domain")
     parser.add_argument("--short-edge", type=int, help="resize images to this short edge first; default: the recipe's")
-    parser.add_argument(
-        "--vfm-weights", metavar="PATH", help="the VFM's weights, if they lie elsewhere than in training"
-    )
+    parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
     parser.add_argument("--pictures", type=int, default=4, help="pictures a domain, in the report and in MLflow")
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
 

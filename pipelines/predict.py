@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", help="an image, or a folder that is searched whole; EXIF rotation is applied")
     parser.add_argument("out", help="gets labels/ (8-bit PNGs of train ids) and overlays/")
     parser.add_argument("--short-edge", type=int, help="resize images to this short edge first; default: the recipe's")
-    parser.add_argument(
-        "--vfm-weights", metavar="PATH", help="the VFM's weights, if they lie elsewhere than in training"
-    )
+    parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
 
 

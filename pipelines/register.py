@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", help="checkpoint folder, run folder or runs:/ID/model")
     parser.add_argument("name", help="the registered model's name")
     parser.add_argument("--alias", help="a name for this version, such as champion: models:/NAME@ALIAS")
-    parser.add_argument(
-        "--vfm-weights", metavar="PATH", help="the VFM's weights, if they lie elsewhere than in training"
-    )
+    parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
 
 

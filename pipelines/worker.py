@@ -101,7 +101,7 @@ class Loop:
         train = self.recipe.train
         if not self.tracker or (step % train.log_every and step != train.steps and step != self.first_step + 1):
             return
-        values = {name: float(value) for name, value in losses.items() if "." not in name}
+        values = {name: float(value.detach()) for name, value in losses.items() if "." not in name}
         if not np.isfinite(values["loss"]):
             raise ValueError(
                 f"the loss is {values['loss']} at step {step}: lower optimizer.lr or set train.precision=fp32"

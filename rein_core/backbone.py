@@ -22,7 +22,7 @@ class VFMBackbone(BaseModule):
         vfm: arguments of `load_vfm`, or a ViT of timm's that is already built.
         adapter: `type` and settings of an adapter.
         query_dims: channels of the head's queries.
-        out_indices: blocks whose outputs are the levels; None: four evenly spaced, the last one included.
+        out_indices: blocks whose outputs are the levels; None: the paper's, 7, 11, 15, 23 of 24 and 2, 5, 8, 11 of 12.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class VFMBackbone(BaseModule):
         self.vfm.requires_grad_(False).eval()
         depth = len(self.vfm.blocks)
         patch_size = self.vfm.patch_embed.patch_size[0]
-        self.out_indices = list(out_indices or [depth * i // 4 - 1 for i in range(1, 5)])
+        self.out_indices = list(out_indices or _default_levels(depth))
         self.reins = build_adapter(
             adapter, num_layers=depth, embed_dims=self.vfm.embed_dim, query_dims=query_dims, patch_size=patch_size
         )
@@ -60,6 +60,10 @@ class VFMBackbone(BaseModule):
             images, indices=self.out_indices, norm=False, output_fmt="NCHW", intermediates_only=True
         )
         return [_rescale(level, scale) for level, scale in zip(maps, _LEVEL_SCALES, strict=True)], self.reins.queries()
+
+
+def _default_levels(depth: int) -> list[int]:
+    return [7, 11, 15, 23] if depth == 24 else [depth * i // 4 - 1 for i in range(1, 5)]
 
 
 def _rescale(level: Tensor, scale: float) -> Tensor:

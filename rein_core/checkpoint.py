@@ -27,7 +27,7 @@ def trained_state(segmentor: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: str | Path, segmentor: nn.Module, recipe: dict, provenance: dict) -> None:
-    """Writes `model.safetensors` and `recipe.json` into a new folder that appears whole.
+    """Writes `model.safetensors` and `recipe.json` into a folder that appears whole, in place of an older one.
 
     Args:
         recipe: the whole recipe; its `model` section builds the segmentor.
@@ -41,6 +41,7 @@ def save_checkpoint(folder: str | Path, segmentor: nn.Module, recipe: dict, prov
     save_file(state, partial / WEIGHTS)
     description = {"recipe": recipe, "provenance": provenance | {"vfm": vfm_identity(segmentor)}}
     (partial / RECIPE).write_text(json.dumps(description, indent=2))
+    shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 
 

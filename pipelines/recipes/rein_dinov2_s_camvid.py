@@ -12,12 +12,12 @@ model = dict(
         decoder_ffn_channels=512,
         loss=dict(num_points=4096),
     ),
-    test_cfg=dict(mode="slide", crop_size=(320, 320), stride=(213, 213)),
+    test_cfg=dict(mode="slide", crop_size=(384, 384), stride=(256, 256)),
 )
 data = dict(
-    val_samples=24,
+    val_samples=20,
     augment=dict(short_edges=[320, 384, 448, 512], max_size=1024, crop_size=(320, 320)),
 )
 optimizer = dict(lr=3e-4)
-train = dict(steps=300, batch_size=4, checkpoint_every=50)
-test = dict(short_edge=448)
+train = dict(steps=240, batch_size=4, checkpoint_every=40)
+test = dict(short_edge=384)
