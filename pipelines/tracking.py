@@ -94,6 +94,20 @@ def end_run(run_id: str, status: str) -> None:
     MlflowClient().set_terminated(run_id, status)
 
 
+def open_children(run_id: str) -> list[str]:
+    """Nested runs that nobody has ended."""
+    client = MlflowClient()
+    experiment = client.get_run(run_id).info.experiment_id
+    found = client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}' and attributes.status = 'RUNNING'")
+    return [child.info.run_id for child in found]
+
+
+def log_metrics(run_id: str, values: dict[str, float]) -> None:
+    """Numbers without a step, at once."""
+    for name, value in values.items():
+        MlflowClient().log_metric(run_id, name, value)
+
+
 def commit() -> str | None:
     """The checkout's commit, with -dirty where files differ from it; None outside of git."""
     root = Path(__file__).parent.parent
