@@ -11,9 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command-line arguments of `scenes`."""
     parser.add_argument("out", help="a new folder")
     parser.add_argument("--layout", default="gtav", choices=["gtav", "cityscapes"], help="whose raw layout to write")
-    parser.add_argument(
-        "--look", default="game", choices=["game", "camera"], help="a clean game, or a camera in weather"
-    )
+    parser.add_argument("--look", default="game", choices=["game", "camera"], help="a clean game, or a real camera")
     parser.add_argument("--count", type=int, default=100, help="scenes")
     parser.add_argument("--size", default="256x512", metavar="HxW", help="pixels (default 256x512)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")

@@ -12,7 +12,7 @@ from rein_core.checkpoint import load_checkpoint
 
 
 class SegmentationModel(mlflow.pyfunc.PythonModel):
-    """`image`: an encoded PNG or JPEG (bytes, or base64 text) → `labels`: a base64 PNG of train ids of the same size."""
+    """`image`: an encoded PNG or JPEG (bytes, or base64 text) → `labels`: a base64 PNG of train ids."""
 
     def load_context(self, context) -> None:
         """Loads the checkpoint that was logged with the model."""

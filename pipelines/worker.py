@@ -197,4 +197,4 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
 
 def say(text: str) -> None:
     """A line of progress on the terminal that started the run."""
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")  # not print: Ray Train shows what is printed twice

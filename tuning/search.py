@@ -47,11 +47,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _check(recipe: Recipe) -> None:
     if not recipe.data.val:
-        raise ValueError("recipe: data.val is empty: a search needs shards to compare trials on, --set data.val=SHARDS")
+        raise ValueError("recipe: data.val is empty: trials are compared there, --set data.val=SHARDS")
     if not recipe.train.validate_every:
-        raise ValueError(
-            "recipe: train.validate_every is not set: early stopping needs it, --set train.validate_every=50"
-        )
+        raise ValueError("recipe: early stopping needs train.validate_every: --set train.validate_every=50")
     if isinstance(recipe.model, dict) or recipe.model.adapter.get("type") != "rein":
         raise ValueError("recipe: model.adapter.type must be rein: tune searches its token_length and rank")
     check_inputs(recipe)

@@ -1,4 +1,4 @@
-"""rein_dinov2_l_512 shrunk to a minute on two CPU cores: the same path with a tiny random VFM, few steps and small crops."""
+"""rein_dinov2_l_512 in a minute on two CPU cores: a tiny random VFM, few steps, small crops."""
 
 _base_ = "rein_dinov2_l_512.py"
 name = "rein_dinov2_l_512_smoke"
