@@ -83,7 +83,7 @@ class Run:
 
 
 def _setting(recipe: Recipe, key: str) -> Any:
-    value: Any = recipe.model_dump()
+    value: Any = recipe.model_dump(mode="json")
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value

@@ -1,5 +1,6 @@
-"""Fixtures shared by all tests: the development data that lies beside a checkout, if there is any."""
+"""Fixtures shared by all tests: development data beside a checkout, tiny shards, a local Ray."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,3 +20,27 @@ def shared() -> Callable[[str], Path]:
         return path
 
     return locate
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., dict]:
+    """Runs a command in this process, as `python -m pipelines …` would, and returns its result."""
+    from pipelines.__main__ import command
+
+    return lambda *argv: command([str(part) for part in argv])
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory, run_command) -> argparse.Namespace:
+    """Small procedural streets as raw GTAV and Cityscapes folders and as shards: `.raw_gtav`, `.game`, `.camera` …"""
+    root = tmp_path_factory.mktemp("streets")
+    made = argparse.Namespace(raw_gtav=root / "raw-gtav", raw_cityscapes=root / "raw-cityscapes")
+    run_command("scenes", made.raw_gtav, "--layout", "gtav", "--count", 10, "--size", "64x128")
+    run_command(
+        "scenes", made.raw_cityscapes, "--layout", "cityscapes", "--look", "camera", "--count", 4, "--size", "64x128"
+    )
+    for name, layout, raw in (("game", "gtav", made.raw_gtav), ("camera", "cityscapes", made.raw_cityscapes)):
+        shards = root / "shards" / name
+        run_command("ingest", layout, raw, shards, "--name", name)
+        setattr(made, name, str(shards))
+    return made

@@ -1,5 +1,7 @@
 """Our augmentation against mmseg's own transforms, for the same draws."""
 
+import importlib
+
 import cv2
 import numpy as np
 import pytest
@@ -10,11 +12,8 @@ from datasets.labels import IGNORE
 
 @pytest.fixture(scope="module")
 def transforms():
-    from mmseg.datasets.transforms import transforms
-
-    import rein_core  # noqa: F401  (its mmcv stub lets mmseg be imported)
-
-    return transforms
+    importlib.import_module("rein_core")  # first: its stub lets mmseg be imported
+    return importlib.import_module("mmseg.datasets.transforms.transforms")
 
 
 @pytest.fixture
