@@ -14,12 +14,10 @@ def connect() -> None:
     """Joins the cluster of RAY_ADDRESS or of the job this runs in, else starts Ray on loopback. Safe to call again."""
     if ray.is_initialized():
         return
-    for name in ("ray.data", "ray.train", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quiet()
     workers = {
+        "PYTHONWARNINGS": "ignore",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     }
     if os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"):
         ray.init(log_to_driver=True)
@@ -34,3 +32,9 @@ def connect() -> None:
         log_to_driver=True,
         runtime_env={"env_vars": workers},
     )
+
+
+def quiet() -> None:
+    """Leaves the terminal to our own progress lines, and to errors."""
+    for name in ("ray.data", "ray.train", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)

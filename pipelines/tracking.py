@@ -122,6 +122,7 @@ class Tracker:
     """Logs into an existing run from the first training worker. A lost server is reported once and does not stop it."""
 
     def __init__(self, uri: str, run_id: str):
+        mlflow.set_tracking_uri(uri)  # so that flushing waits for the same store
         self.client, self.run_id = MlflowClient(uri), run_id
         self._warned = False
 

@@ -19,6 +19,7 @@ from datasets.augment import Augment
 from datasets.shards import Shards
 from datasets.stream import Plan, batches
 from pipelines.clock import Clock, duration
+from pipelines.cluster import quiet
 from pipelines.optimizer import build_optimizer
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.tracking import Tracker
@@ -39,6 +40,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, float]:
     Returns:
         The last validation's metrics.
     """
+    quiet()
     torch.set_num_threads(config["threads"])
     return Loop(parse_recipe(config["recipe"]), config).run()
 

@@ -1,0 +1,156 @@
+"""Training for real: Ray Train workers on real shards, killed and resumed, tracked in a real MLflow store."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from mlflow import MlflowClient
+from safetensors.torch import load_file
+
+from pipelines.models import resolve
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = "rein_dinov2_s_camvid_smoke"
+
+
+def settings(streets, storage: Path, **changes) -> list[str]:
+    values = {"data.train": streets.game, "data.val": streets.camera, "tracking.storage": storage} | changes
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def trained(streets, tmp_path_factory, run_command) -> dict:
+    storage = tmp_path_factory.mktemp("runs")
+    return run_command("train", RECIPE, *settings(streets, storage)) | {"storage": storage}
+
+
+def test_a_run_leaves_a_checkpoint_of_trained_parameters_only(trained):
+    folder = Path(trained["checkpoint"])
+    assert sorted(file.name for file in folder.iterdir()) == ["model.safetensors", "recipe.json", "trainer.pt"]
+    names = load_file(folder / "model.safetensors").keys()
+    assert "backbone.reins.learnable_tokens_a" in names and "decode_head.cls_embed.weight" in names
+    assert not [name for name in names if name.startswith("backbone.vfm")]
+    assert torch.load(folder / "trainer.pt", weights_only=True)["step"] == 6
+    assert json.loads((folder / "recipe.json").read_text())["provenance"]["vfm"]["digest"] == "random:0"
+    assert resolve(trained["run_dir"]) == folder
+
+
+def test_a_run_is_tracked(trained):
+    client = MlflowClient(f"sqlite:///{trained['storage']}/mlflow.db")
+    run = client.get_run(trained["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model.adapter.rank"] == "4" and run.data.params["train.steps"] == "6"
+    assert run.data.tags["commit"]
+    losses = client.get_metric_history(trained["mlflow_run_id"], "loss")
+    assert sorted(metric.step for metric in losses) == [1, 2, 3, 4, 5, 6]
+    assert run.data.metrics["val/camera/mIoU"] == pytest.approx(trained["metrics"]["val/camera/mIoU"])
+    assert [file.path for file in client.list_artifacts(trained["mlflow_run_id"], "val/camera")]
+
+
+def test_two_workers_see_what_one_sees(streets, tmp_path, trained, run_command):
+    """The first step's loss, on the same batch and weights, is the same but for its random points."""
+    result = run_command("train", RECIPE, *settings(streets, tmp_path, **{"train.num_workers": 2, "train.steps": 2}))
+    losses = []
+    for storage, run_id in ((trained["storage"], trained["mlflow_run_id"]), (tmp_path, result["mlflow_run_id"])):
+        history = MlflowClient(f"sqlite:///{storage}/mlflow.db").get_metric_history(run_id, "loss")
+        losses.append(next(metric.value for metric in history if metric.step == 1))
+    assert losses[1] == pytest.approx(losses[0], rel=0.25)
+    assert result["metrics"]["step"] == 2
+
+
+def test_a_killed_run_goes_on_where_it_was(streets, tmp_path):
+    """kill -9 of the driver; the resumed run logs every step into the same MLflow run."""
+    argv = [sys.executable, "-m", "pipelines", "train", RECIPE, *settings(streets, tmp_path, **{"train.steps": 40})]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(argv, cwd=ROOT, stderr=log, stdout=log, start_new_session=True)
+    run = _wait_for_checkpoint(tmp_path, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(
+        [*argv, "--resume", str(run), "--json"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "resuming after step" in done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert Path(result["run_dir"]) == run and result["metrics"]["step"] == 40
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(client.search_runs([client.get_experiment_by_name("rein").experiment_id])) == 1
+    steps = {metric.step for metric in client.get_metric_history(result["mlflow_run_id"], "loss")}
+    assert steps == set(range(1, 41))
+
+
+def _wait_for_checkpoint(storage: Path, process: subprocess.Popen) -> Path:
+    deadline = time.time() + 200
+    while time.time() < deadline and process.poll() is None:
+        runs = [file.parent for file in storage.glob("*/checkpoint_manager_snapshot.json")]
+        if runs and list(runs[0].glob("step_*")):
+            return runs[0]
+        time.sleep(0.1)
+    raise AssertionError((storage / "log").read_text()[-3000:])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data.train": ""}, "data.train is empty"),
+        ({"data.train": "/nowhere"}, "shards /nowhere"),
+        ({"model.vfm.weights": "/nowhere.pth"}, r"no file /nowhere\.pth"),
+        ({"model.vfm.name": "dinov2_smal"}, "did you mean 'dinov2_small'"),
+        ({"model.adapter.rnk": 3}, "rein has no setting 'rnk': did you mean 'rank'"),
+        ({"model.decode_head.num_querys": 3}, "num_querys"),
+        ({"train.num_workers": 100, "train.batch_size": 100}, "too many for"),
+    ],
+)
+def test_bad_input_is_named_before_training(streets, tmp_path, run_command, change, words):
+    with pytest.raises((ValueError, OSError), match=words):
+        run_command("train", RECIPE, *settings(streets, tmp_path, **change))
+
+
+def test_resume_refuses_what_does_not_fit(streets, trained, tmp_path, run_command):
+    with pytest.raises(ValueError, match=r"no run\.json"):
+        run_command("train", RECIPE, *settings(streets, tmp_path), "--resume", tmp_path)
+    changed = settings(streets, trained["storage"], **{"optimizer.lr": 0.5})
+    with pytest.raises(ValueError, match=r"other values of optimizer\.lr"):
+        run_command("train", RECIPE, *changed, "--resume", trained["run_dir"])
+
+
+def test_register_evaluate_and_predict(streets, trained, tmp_path, run_command):
+    storage = ("--storage", trained["storage"])
+    registered = run_command("register", trained["checkpoint"], "street", "--alias", "champion", *storage)
+    assert registered == {"name": "street", "version": 1, "alias": "champion", "uri": "models:/street@champion"}
+    scores = run_command("evaluate", "models:/street@champion", streets.camera, streets.game, *storage,
+                         "--report", tmp_path / "report", "--limit", 4, "--pictures", 1)  # fmt: skip
+    assert set(scores) == {"domains", "mean_mIoU"} and set(scores["domains"]) == {"camera", "game"}
+    assert 0 <= scores["domains"]["camera"]["mIoU"] <= 100 and scores["domains"]["camera"]["samples"] == 4
+    assert json.loads((tmp_path / "report/metrics.json").read_text()) == scores
+    assert len(list((tmp_path / "report").glob("*/*.png"))) == 2
+    images = streets.raw_cityscapes / "leftImg8bit"
+    predicted = run_command("predict", registered["uri"], images, tmp_path / "out", *storage)
+    assert predicted["images"] == 4
+    assert (
+        len(list((tmp_path / "out/labels").rglob("*.png")))
+        == len(list((tmp_path / "out/overlays").rglob("*.png")))
+        == 4
+    )
+    with pytest.raises(ValueError, match="models:/street@champion"):
+        run_command("evaluate", "models:/street@challenger", streets.camera, *storage)
+
+
+def test_the_registered_model_loads_in_a_clean_process(streets, trained, tmp_path, run_command):
+    run_command("register", trained["run_dir"], "served", "--alias", "a", "--storage", trained["storage"])
+    image = next(streets.raw_cityscapes.rglob("*_leftImg8bit.png"))
+    code = (
+        f"import mlflow, base64, cv2, numpy as np, pandas as pd; mlflow.set_tracking_uri({mlflow.get_tracking_uri()!r});"
+        "model = mlflow.pyfunc.load_model('models:/served@a');"
+        f"out = model.predict(pd.DataFrame({{'image': [open({str(image)!r}, 'rb').read()]}}));"
+        "print(cv2.imdecode(np.frombuffer(base64.b64decode(out['labels'][0]), np.uint8), -1).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[-1:] == ["(64, 128)"], done.stderr[-2000:]
