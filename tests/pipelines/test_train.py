@@ -147,7 +147,8 @@ def test_the_registered_model_loads_in_a_clean_process(streets, trained, tmp_pat
     run_command("register", trained["run_dir"], "served", "--alias", "a", "--storage", trained["storage"])
     image = next(streets.raw_cityscapes.rglob("*_leftImg8bit.png"))
     code = (
-        f"import mlflow, base64, cv2, numpy as np, pandas as pd; mlflow.set_tracking_uri({mlflow.get_tracking_uri()!r});"
+        "import mlflow, base64, cv2, numpy as np, pandas as pd;"
+        f"mlflow.set_tracking_uri({mlflow.get_tracking_uri()!r});"
         "model = mlflow.pyfunc.load_model('models:/served@a');"
         f"out = model.predict(pd.DataFrame({{'image': [open({str(image)!r}, 'rb').read()]}}));"
         "print(cv2.imdecode(np.frombuffer(base64.b64decode(out['labels'][0]), np.uint8), -1).shape)"
