@@ -1,0 +1,65 @@
+"""The paper's parameter groups and schedule."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.optimizer import build_optimizer, parameter_groups
+from pipelines.recipe import Optimizer
+from rein_core import Rein
+
+
+class Model(nn.Module):
+    """Has one parameter of each kind that the groups tell apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.vfm = nn.Linear(2, 2)
+        self.backbone.reins = Rein(2, 8, token_length=4, rank=2, query_dims=6)
+        self.decode_head = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+        self.decode_head.level_embed = nn.Embedding(3, 2)
+
+
+def test_groups_of_the_paper():
+    model = Model()
+    model.backbone.vfm.bias.requires_grad_(False)
+    settings = Optimizer(lr=1.0, weight_decay=0.05, backbone_lr_factor=0.1)
+    groups = parameter_groups(model, settings)
+    kind = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    kinds = {name: kind.get(id(p)) for name, p in model.named_parameters()}
+    assert kinds["backbone.vfm.weight"] == (0.1, 0.05) and kinds["backbone.vfm.bias"] is None
+    for name in ("reins.learnable_tokens_a", "reins.learnable_tokens_b", "reins.scale"):
+        assert kinds[f"backbone.{name}"] == (1.0, 0.0)
+    assert kinds["backbone.reins.mlp_delta_f.weight"] == (1.0, 0.05)
+    assert kinds["decode_head.1.weight"] == kinds["decode_head.level_embed.weight"] == (1.0, 0.0)
+    assert kinds["decode_head.0.bias"] == (1.0, 0.05)
+
+
+def test_poly_schedule_with_and_without_warmup():
+    rates = []
+    optimizer, schedule = build_optimizer(nn.Linear(2, 2), Optimizer(lr=1.0, poly_power=0.9), steps=10)
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([(1 - step / 10) ** 0.9 for step in range(10)])
+    optimizer, schedule = build_optimizer(nn.Linear(2, 2), Optimizer(lr=1.0, warmup_steps=4), steps=10)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-6)
+    for _ in range(4):
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1.0)
+
+
+def test_state_loads_without_pickle(tmp_path):
+    optimizer, schedule = build_optimizer(nn.Linear(2, 2), Optimizer(warmup_steps=2), steps=10)
+    torch.save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, tmp_path / "s.pt")
+    assert torch.load(tmp_path / "s.pt", weights_only=True)["schedule"]["last_epoch"] == 0
+
+
+def test_nothing_to_train():
+    with pytest.raises(ValueError, match="nothing to train"):
+        build_optimizer(nn.Linear(2, 2).requires_grad_(False), Optimizer(), steps=10)
+    with pytest.raises(ValueError, match="warmup_steps=10 must be below"):
+        build_optimizer(nn.Linear(2, 2), Optimizer(warmup_steps=10), steps=10)
