@@ -1,5 +1,6 @@
 """Lets mmsegmentation be imported with mmcv-lite: a stand-in for the compiled `mmcv._ext` that raises when called."""
 
+import importlib.machinery
 import importlib.util
 import sys
 import types
