@@ -31,7 +31,7 @@ def configure(storage: str = "runs", experiment: str = "rein") -> str:
     """
     folder = Path(storage).resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
-    mlflow.set_tracking_uri(uri)
+    _point_at(uri)
     try:
         with _alone(folder):
             found = mlflow.get_experiment_by_name(experiment)
@@ -43,6 +43,14 @@ def configure(storage: str = "runs", experiment: str = "rein") -> str:
         raise ValueError(
             f"MLflow at {uri} can't be used ({str(error).splitlines()[0]}): start it, or unset MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _point_at(uri: str) -> None:
+    """MLflow exports the URI to the environment, where a later `configure` would take it for the user's."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if given is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @contextmanager
@@ -122,7 +130,7 @@ class Tracker:
     """Logs into an existing run from the first training worker. A lost server is reported once and does not stop it."""
 
     def __init__(self, uri: str, run_id: str):
-        mlflow.set_tracking_uri(uri)  # so that flushing waits for the same store
+        _point_at(uri)  # so that flushing waits for the same store
         self.client, self.run_id = MlflowClient(uri), run_id
         self._warned = False
 
