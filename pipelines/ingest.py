@@ -20,6 +20,7 @@ from datasets.layouts import Layout, Pair, get_layout
 from datasets.shards import MANIFEST, Manifest, exists, filesystem, write_file, write_manifest
 from pipelines.clock import duration
 from pipelines.cluster import connect
+from pipelines.recipe import absolute
 
 _FILE_BYTES = 128 << 20
 _FILE_SAMPLES = 256
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: returns counts, the quarantined samples and the manifest's digest."""
-    started = time.time()
+    started, args.out = time.time(), absolute(args.out)
     layout = get_layout(args.layout)
     split, pairs = layout.find(args.raw, args.split)
     if args.limit:

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import os
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,11 @@ from mmengine.config import Config
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 RECIPES = Path(__file__).parent / "recipes"
+
+
+def absolute(uri: str) -> str:
+    """A local path from the root, since workers run in other folders; a URI as it is."""
+    return uri if "://" in uri else os.path.abspath(uri)
 
 
 class Settings(BaseModel):
@@ -31,6 +37,11 @@ class VFM(Settings):
         "bicubic", description="the paper's plain bicubic, or timm's pseudo-inverse"
     )
     seed: int = Field(0, description="seed of random weights")
+
+    @field_validator("weights")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        return value if value in (None, "hub") else absolute(value)
 
 
 class Model(Settings):
@@ -71,6 +82,11 @@ class Data(Settings):
     def _split(cls, value: Any) -> Any:
         """`--set data.train=a,b` is as good as a list."""
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("train", "val")
+    @classmethod
+    def _absolute(cls, value: list[str]) -> list[str]:
+        return [absolute(uri) for uri in value]
 
 
 class Optimizer(Settings):
@@ -118,6 +134,11 @@ class Tracking(Settings):
 
     experiment: str = "rein"
     storage: str = Field("runs", description="folder of runs and of the default MLflow store")
+
+    @field_validator("storage")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        return absolute(value)
 
 
 class Tune(Settings):

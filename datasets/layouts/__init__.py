@@ -45,7 +45,7 @@ class Layout:
         Raises:
             ValueError: there is no such folder or split, or nothing in it.
         """
-        root = Path(raw)
+        root = Path(raw).resolve()
         if not root.is_dir():
             raise ValueError(f"{self.name}: no folder {raw}: name the one that holds {self.expects}")
         splits = self.splits(root)
