@@ -133,7 +133,7 @@ class Tracking(Settings):
     """Where results go."""
 
     experiment: str = "rein"
-    storage: str = Field("runs", description="folder of runs and of the default MLflow store")
+    storage: str = Field("runs", validate_default=True, description="folder of runs and of the default MLflow store")
 
     @field_validator("storage")
     @classmethod
