@@ -1,0 +1,24 @@
+"""A tiny model that every test of this folder can afford."""
+
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., dict]:
+    """A recipe's model section: vit_tiny with random weights, Rein and a small head; parts can be replaced."""
+
+    def section(**parts) -> dict:
+        vfm = {"name": "vit_tiny", "weights": None, "img_size": 64, "seed": 0} | parts.pop("vfm", {})
+        head = {
+            "type": "ReinMask2FormerHead",
+            "feat_channels": 32,
+            "num_encoder_layers": 1,
+            "num_decoder_layers": 2,
+            "loss": {"num_points": 64},
+        }
+        default = {"vfm": vfm, "adapter": {"type": "rein", "token_length": 10, "rank": 2}, "decode_head": head}
+        return default | {"test_cfg": {"mode": "whole"}} | parts
+
+    return section

@@ -1,0 +1,74 @@
+"""Checkpoints: small, whole or refused."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rein_core import build_segmentor
+from rein_core.checkpoint import load_checkpoint, load_trained, save_checkpoint
+
+
+@pytest.fixture
+def saved(tiny, tmp_path):
+    torch.manual_seed(1)
+    segmentor = build_segmentor(tiny())
+    folder = tmp_path / "checkpoint"
+    save_checkpoint(folder, segmentor, {"model": tiny()}, {"commit": "abc"})
+    return folder, segmentor.eval()
+
+
+def test_round_trip(saved):
+    folder, segmentor = saved
+    loaded, recipe, provenance = load_checkpoint(folder)
+    image = torch.randn(1, 3, 64, 64)
+    meta = [{"img_shape": (64, 64), "ori_shape": (64, 64)}]
+    with torch.no_grad():
+        assert torch.equal(loaded.inference(image, meta), segmentor.inference(image, meta))
+    assert provenance == {"commit": "abc", "vfm": {"name": "vit_tiny", "digest": "random:0"}}
+    assert not [name for name in load_file(folder / "model.safetensors") if name.startswith("backbone.vfm.")]
+
+
+def test_saving_again_replaces(saved, tiny):
+    folder, segmentor = saved
+    save_checkpoint(folder, segmentor, {"model": tiny()}, {"commit": "def"})
+    assert load_checkpoint(folder)[2]["commit"] == "def"
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
+
+
+def test_another_vfm_is_refused(saved, tiny):
+    other = build_segmentor(tiny(vfm={"seed": 5}))
+    with pytest.raises(ValueError, match="vit_tiny with weights random:0.*vit_tiny with weights random:5"):
+        load_trained(other, saved[0])
+
+
+def test_a_cut_file_is_refused(saved):
+    file = saved[0] / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(saved[0])
+
+
+def test_keys_that_do_not_fit_are_listed(saved):
+    file = saved[0] / "model.safetensors"
+    state = load_file(file)
+    del state["backbone.reins.scale"]
+    state |= {"surplus": torch.zeros(1), "decode_head.cls_embed.bias": torch.zeros(3)}
+    save_file(state, file)
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(saved[0])
+    for part in (
+        "1 missing: backbone.reins.scale",
+        "1 left over: surplus",
+        "decode_head.cls_embed.bias (3,) for (20,)",
+    ):
+        assert part in str(caught.value)
+
+
+def test_no_checkpoint(saved, tmp_path):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        load_checkpoint(tmp_path)
+    (saved[0] / "recipe.json").write_text(json.dumps({})[:-1])
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(saved[0])

@@ -1,0 +1,87 @@
+"""The segmentor: every trained parameter learns, the VFM stays frozen, any image size comes back."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from rein_core import build_segmentor, predict_labels
+from rein_core.backbone import VFMBackbone, _default_levels
+
+
+def one_step(segmentor) -> dict:
+    label = torch.randint(0, 19, (2, 1, 8, 8)).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=part)) for part in label]
+    data = {"inputs": [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in samples], "data_samples": samples}
+    data = segmentor.data_preprocessor(data, training=True)
+    loss, logged = segmentor.parse_losses(segmentor.loss(data["inputs"], data["data_samples"]))
+    loss.backward()
+    return logged
+
+
+@pytest.mark.parametrize("adapter", [{"type": "rein", "token_length": 10, "rank": 2}, {"type": "none"}])
+def test_every_trained_parameter_gets_a_gradient(tiny, adapter):
+    torch.manual_seed(0)
+    segmentor = build_segmentor(tiny(adapter=adapter)).train()
+    assert torch.isfinite(one_step(segmentor)["loss"])
+    for name, parameter in segmentor.named_parameters():
+        if name.startswith("backbone.vfm."):
+            assert not parameter.requires_grad and parameter.grad is None
+        else:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+    assert not segmentor.backbone.vfm.training
+
+
+def test_an_unlabelled_batch_still_reaches_every_parameter(tiny):
+    segmentor = build_segmentor(tiny()).train()
+    features = segmentor.extract_feat(torch.randn(1, 3, 64, 64))
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.full((1, 64, 64), 255)))
+    losses = segmentor.decode_head.loss(features, [sample], None)
+    assert all(torch.isfinite(loss) for loss in losses.values()) and losses["loss_mask"] == 0
+
+
+def test_mmsegs_own_heads_train_too(tiny):
+    head = {"type": "FCNHead", "in_channels": 192, "in_index": 2, "channels": 32, "num_classes": 19, "num_convs": 1,
+            "norm_cfg": {"type": "BN"}}  # fmt: skip
+    segmentor = build_segmentor(tiny(decode_head=head, adapter={"type": "rein", "link_queries": False}))
+    assert torch.isfinite(one_step(segmentor.train())["loss"])
+    assert predict_labels(segmentor.eval(), np.zeros((37, 53, 3), np.uint8)).shape == (37, 53)
+
+
+@pytest.mark.parametrize("size", [(37, 53), (64, 64), (100, 70), (130, 260)])
+@pytest.mark.parametrize("mode", [{"mode": "whole"}, {"mode": "slide", "crop_size": (64, 64), "stride": (42, 42)}])
+def test_labels_have_the_images_size(tiny, size, mode):
+    segmentor = build_segmentor(tiny(test_cfg=mode)).eval()
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for short_edge in (None, 80):
+        labels = predict_labels(segmentor, image, short_edge)
+        assert labels.shape == size and labels.dtype == np.uint8 and labels.max() < 19
+
+
+def test_four_levels(tiny):
+    backbone = VFMBackbone(tiny()["vfm"], {"type": "none"})
+    levels, queries = backbone(torch.randn(1, 3, 64, 96))
+    assert [tuple(level.shape) for level in levels] == [
+        (1, 192, 16, 24),
+        (1, 192, 8, 12),
+        (1, 192, 4, 6),
+        (1, 192, 2, 3),
+    ]
+    assert queries is None
+    assert _default_levels(24) == [7, 11, 15, 23] and _default_levels(12) == [2, 5, 8, 11]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"vfm": {"name": "vit_tini"}}, "did you mean 'vit_tiny'"),
+        ({"vfm": {"img_size": 70}}, "img_size=70 does not divide"),
+        ({"adapter": {"type": "rien"}}, "did you mean 'rein'"),
+        ({"adapter": {"type": "rein", "ranks": 3}}, "did you mean 'rank'"),
+        ({"decode_head": {"type": "Mask3Former"}}, "Mask3Former is not in"),
+    ],
+)
+def test_mistakes_are_named(tiny, parts, words):
+    with pytest.raises(ValueError, match=words):
+        build_segmentor(tiny(**parts))
