@@ -79,6 +79,9 @@ class Run:
             raise ValueError(
                 f"--resume {folder}: the run was started with other values of {', '.join(changed)}: set them back"
             )
+        tracking.configure(recipe.tracking.storage, recipe.tracking.experiment)
+        if not tracking.find_run(values["mlflow_run_id"]):
+            raise ValueError(f"--resume {folder}: its MLflow run is not in the store: set tracking.storage as it was")
         return cls(path, recipe, values["mlflow_run_id"])
 
 
