@@ -58,7 +58,17 @@ def test_a_submitted_job_trains(head, streets, tmp_path):
     train = [sys.executable, "-m", "pipelines", "train", "rein_dinov2_s_camvid_smoke"]
     argv = [RAY, "job", "submit", "--working-dir", str(ROOT), "--", *train]
     argv += [part for change in changes for part in ("--set", change)]
-    done = subprocess.run(argv, cwd=ROOT, env=head, capture_output=True, text=True, timeout=400)
+    done = _submit(argv, head)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     run = next(file.parent for file in tmp_path.glob("*/run.json"))
     assert resolve(str(run)).name == "step_000002"
+
+
+def _submit(argv: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+    """A head that has just started may not have its job agent yet, and says to try again."""
+    for _ in range(30):
+        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=400)
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(4)
+    return done
