@@ -30,6 +30,7 @@ def head():
     env.pop("RAY_ADDRESS", None)
     with tempfile.TemporaryDirectory(prefix="ray") as temp:
         argv = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}", f"--dashboard-port={dashboard}",
+                f"--dashboard-agent-listen-port={free_port()}",
                 "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", f"--temp-dir={temp}",
                 "--object-store-memory=500000000", "--ray-client-server-port", str(free_port())]  # fmt: skip
         with open(Path(temp) / "head.log", "w") as log:
