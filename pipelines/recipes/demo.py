@@ -23,6 +23,6 @@ data = dict(
     val_samples=12,
 )
 optimizer = dict(lr=1e-3)
-train = dict(steps=200, batch_size=4, checkpoint_every=100, log_every=20, pictures=2)
+train = dict(steps=400, batch_size=4, checkpoint_every=100, log_every=20, pictures=2)
 test = dict(short_edge=256)
 tune = dict(token_length=[20, 40], rank=[4, 8], num_trials=2, grace_steps=20)
