@@ -26,7 +26,10 @@ class ReinMask2FormerHead(BaseModule):
         num_classes: without "no object".
         feat_channels: of queries, memory and mask features.
         num_queries: of the head's own queries; linked ones are as many as the adapter's tokens.
-        link_queries: whether queries come from the adapter (`querys2feat`) or are the head's own.
+        link_queries: whether queries come from the adapter or are the head's own.
+        replace_query_feat: of linked queries: whether the adapter gives their content too (`querys2feat`, the paper's
+            form) or only their positions, beside a content of the head's own. The tokens are tiny at first, so in the
+            paper's form all queries start alike, and it takes some hundred steps until they differ.
         num_encoder_layers, encoder_ffn_channels: of the pixel decoder.
         num_decoder_layers, decoder_ffn_channels: of the transformer decoder.
         num_heads: of all attention.
@@ -42,6 +45,7 @@ class ReinMask2FormerHead(BaseModule):
         feat_channels: int = 256,
         num_queries: int = 100,
         link_queries: bool = True,
+        replace_query_feat: bool = True,
         num_encoder_layers: int = 6,
         encoder_ffn_channels: int = 1024,
         num_decoder_layers: int = 9,
@@ -51,7 +55,8 @@ class ReinMask2FormerHead(BaseModule):
     ):
         super().__init__()
         self.num_classes = self.out_channels = num_classes
-        self.align_corners, self.link_queries, self.num_heads = False, link_queries, num_heads
+        self.align_corners, self.num_heads = False, num_heads
+        self.link_queries, self.replace_query_feat = link_queries, replace_query_feat
         self.losses = MaskLosses(**loss or {})
         self.pixel_decoder = PixelDecoder(
             in_channels, feat_channels, num_encoder_layers, num_heads, encoder_ffn_channels
@@ -60,10 +65,11 @@ class ReinMask2FormerHead(BaseModule):
             num_decoder_layers, feat_channels, num_heads, decoder_ffn_channels
         )
         self.level_embed = nn.Embedding(_NUM_LEVELS, feat_channels)
-        if link_queries:
+        if not link_queries:
+            self.query_embed = nn.Embedding(num_queries, feat_channels)
+        if link_queries and replace_query_feat:
             self.querys2feat = nn.Linear(feat_channels, feat_channels)
         else:
-            self.query_embed = nn.Embedding(num_queries, feat_channels)
             self.query_feat = nn.Embedding(num_queries, feat_channels)
         self.cls_embed = nn.Linear(feat_channels, num_classes + 1)
         hidden = [layer for _ in range(2) for layer in (nn.Linear(feat_channels, feat_channels), nn.ReLU())]
@@ -96,7 +102,7 @@ class ReinMask2FormerHead(BaseModule):
             raise ValueError(
                 "decode_head.link_queries is on, but the adapter gives no queries: use rein, or turn it off"
             )
-        return queries, self.querys2feat(queries)
+        return queries, self.querys2feat(queries) if self.replace_query_feat else self.query_feat.weight
 
     def _level(self, memory: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """A level's memory [b, n, c] and its positions [n, c]."""
@@ -149,7 +155,8 @@ def head_from_authors(config: dict) -> dict:
         "num_classes": config["num_classes"],
         "feat_channels": config["feat_channels"],
         "num_queries": config["num_queries"],
-        "link_queries": config["replace_query_feat"],
+        "link_queries": config["type"] == "ReinMask2FormerHead",
+        "replace_query_feat": config.get("replace_query_feat", False),
         "num_encoder_layers": encoder["num_layers"],
         "encoder_ffn_channels": encoder["layer_cfg"]["ffn_cfg"]["feedforward_channels"],
         "num_decoder_layers": decoder["num_layers"],

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+import rein_core  # noqa: F401  (its stub lets mmcv.ops be imported)
+
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., dict]:

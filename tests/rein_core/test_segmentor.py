@@ -41,6 +41,16 @@ def test_an_unlabelled_batch_still_reaches_every_parameter(tiny):
     assert all(torch.isfinite(loss) for loss in losses.values()) and losses["loss_mask"] == 0
 
 
+def test_linked_positions_beside_a_content_of_the_heads_own(tiny):
+    """The authors' `replace_query_feat=False`: the tokens still learn from the head."""
+    head = tiny()["decode_head"] | {"replace_query_feat": False}
+    segmentor = build_segmentor(tiny(decode_head=head)).train()
+    one_step(segmentor)
+    names = dict(segmentor.decode_head.named_parameters())
+    assert "query_feat.weight" in names and "query_embed.weight" not in names and "querys2feat.weight" not in names
+    assert segmentor.backbone.reins.merge.weight.grad.abs().sum() > 0
+
+
 def test_mmsegs_own_heads_train_too(tiny):
     head = {"type": "FCNHead", "in_channels": 192, "in_index": 2, "channels": 32, "num_classes": 19, "num_convs": 1,
             "norm_cfg": {"type": "BN"}}  # fmt: skip

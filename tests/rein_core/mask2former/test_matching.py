@@ -1,0 +1,79 @@
+"""Matching against every permutation, and sampled masks against masks that are really built."""
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+
+from rein_core.mask2former.matching import match
+from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points
+
+WEIGHTS = (2.0, 5.0, 5.0)
+
+
+def literal_cost(cls_qk, mask_qp, truth_p, class_id, query) -> float:
+    """Class, cross-entropy and dice cost of one query for one class, term by term."""
+    probability = mask_qp[query].sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(mask_qp[query], truth_p)
+    dice = 1 - (2 * (probability * truth_p).sum() + 1) / (probability.sum() + truth_p.sum() + 1)
+    terms = -cls_qk[query].softmax(-1)[class_id], cross_entropy, dice
+    return float(sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=True)))
+
+
+def test_pairs_have_the_least_cost_of_all_permutations():
+    torch.manual_seed(0)
+    cls, masks = torch.randn(2, 2, 4, 6), torch.randn(2, 2, 4, 8, 8)
+    labels = torch.randint(0, 3, (2, 16, 16))
+    labels[1][labels[1] == 2] = 255
+    classes = [torch.tensor([0, 1, 2]), torch.tensor([0, 1])]
+    torch.manual_seed(1)
+    pairs = match(cls, masks, labels, classes, 50, WEIGHTS)
+    torch.manual_seed(1)
+    points = torch.rand(2, 50, 2)
+    for layer, image in itertools.product(range(2), range(2)):
+        sampled = sample_maps(masks[layer, image][None], points[image][None])[0]
+        cost = {
+            (query, int(c)): literal_cost(
+                cls[layer, image],
+                sampled,
+                sample_maps((labels[image] == c).float()[None, None], points[image][None])[0, 0],
+                int(c),
+                query,
+            )
+            for query in range(4)
+            for c in classes[image]
+        }
+        options = [
+            list(zip(queries, classes[image].tolist(), strict=True))
+            for queries in itertools.permutations(range(4), len(classes[image]))
+        ]
+        best = min(options, key=lambda option: sum(cost[pair] for pair in option))
+        found = pairs.T[(pairs[0] == layer) & (pairs[1] == image)]
+        assert {tuple(pair) for pair in found[:, 2:].tolist()} == set(best)
+
+
+def test_an_image_without_labels_matches_nothing():
+    labels = torch.full((1, 8, 8), 255)
+    pairs = match(torch.randn(3, 1, 4, 6), torch.randn(3, 1, 4, 8, 8), labels, [torch.empty(0).long()], 10, WEIGHTS)
+    assert pairs.shape == (4, 0)
+
+
+def test_sampled_classes_are_those_of_built_masks():
+    torch.manual_seed(0)
+    labels = torch.randint(0, 4, (3, 9, 7))
+    classes, points = torch.tensor([0, 3, 2]), torch.rand(3, 200, 2)
+    masks = (labels == classes[:, None, None]).float()
+    expected = sample_maps(masks[:, None], points)[:, 0]
+    torch.testing.assert_close(sample_classes(labels, classes, points), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_uncertain_points_lie_near_the_border():
+    """Of a map that is sure everywhere but on one column, three quarters of the points lie there."""
+    torch.manual_seed(0)
+    logits = torch.full((1, 32, 32), 9.0)
+    logits[:, :, 16:] = -9.0
+    points = uncertain_points(logits, 400, 3.0, 0.75)
+    assert points.shape == (1, 400, 2) and points.min() >= 0 and points.max() <= 1
+    value = sample_maps(logits[None], points)[0, 0].abs()
+    random = sample_maps(logits[None], torch.rand(1, 400, 2))[0, 0].abs()
+    assert (value < 9).float().mean() > 2 * (random < 9).float().mean()

@@ -1,0 +1,23 @@
+"""mmseg imports with mmcv-lite, a compiled op says what is missing, and a compiled mmcv is left alone."""
+
+import sys
+
+import pytest
+import torch
+from mmcv.ops import roi_align
+
+from rein_core import mmcv_lite
+
+
+def test_a_missing_op_says_what_to_do():
+    with pytest.raises(NotImplementedError, match="install mmcv with its ops"):
+        roi_align(torch.zeros(1, 1, 4, 4), torch.zeros(1, 5), 2)
+
+
+def test_a_compiled_mmcv_is_left_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, mmcv_lite.NAME)
+    monkeypatch.setattr(mmcv_lite.importlib.machinery.PathFinder, "find_spec", lambda *_: "compiled")
+    mmcv_lite.install()
+    assert mmcv_lite.NAME not in sys.modules
+    monkeypatch.undo()
+    assert isinstance(sys.modules[mmcv_lite.NAME], mmcv_lite.Stub)
