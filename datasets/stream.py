@@ -4,6 +4,7 @@ The plan is a pure function of seed and position, so a run resumes at any step i
 part without asking the others, and samples and augmentation draws are the same for any number of workers.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from datasets.augment import Augment
 from datasets.shards import Shards, decode
@@ -18,6 +20,7 @@ from datasets.shards import Shards, decode
 _BATCHES_PER_TASK = 4
 _BLOCK_BYTES = 16 << 20
 _STORE_BYTES_PER_RANK = 400 << 20
+_PAUSE_SECONDS = 0.02
 
 
 @lru_cache(maxsize=4)
@@ -117,8 +120,21 @@ def batches(
     yield from samples.iter_batches(batch_size=share, prefetch_batches=2, batch_format="numpy")
 
 
+class Pause(ExecutionCallback):
+    """Rests between Ray Data's scheduling steps.
+
+    While its buffer is full, Ray 2.60's loop spins: finished tasks are ready, but may not be read. In the trainer's
+    own process it then takes a core and the interpreter lock from the training step, which becomes twice as slow.
+    """
+
+    def on_execution_step(self, executor: object) -> None:
+        """Ray Data calls this after every scheduling step."""
+        time.sleep(_PAUSE_SECONDS)
+
+
 def _limit(num_cpus: float) -> None:
     context = ray.data.DataContext.get_current()
+    context.custom_execution_callback_classes = [Pause]
     context.enable_progress_bars = False
     context.target_max_block_size = _BLOCK_BYTES
     context.execution_options.preserve_order = True

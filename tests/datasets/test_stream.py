@@ -1,5 +1,7 @@
 """The stream: every sample once an epoch, the same sequence for any number of ranks and after any resume."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,16 @@ def test_ray_delivers_the_plan_in_order(streets):
     resumed = list(batches(sources, plan, AUGMENT, range(3, 6), rank=1, world_size=2))
     for late, whole in zip(resumed, streamed[3:], strict=True):
         assert np.array_equal(late["image"], whole["image"][2:])
+
+
+def test_a_full_buffer_takes_no_core_from_the_trainer(streets):
+    """While a consumer works, Ray Data's loop in the same process rests."""
+    sources = [Shards(streets.game)]
+    augment = Augment([512], (512, 512))
+    stream = batches(sources, Plan(len(sources[0]), batch_size=4, seed=0), augment, range(400))
+    for _ in range(5):
+        next(stream)
+        spent = time.process_time()
+        time.sleep(2)
+        share = (time.process_time() - spent) / 2
+    assert share < 0.35
