@@ -165,7 +165,7 @@ def bicubic(values: Tensor, size: list[int]) -> Tensor:
 def _check(report: LoadReport, weights: str) -> None:
     if report.missing or report.unexpected:
         parts = [
-            f"{len(keys)} {kind} ({', '.join(keys[:3])} …)"
+            f"{len(keys)} {kind} ({', '.join(keys)})"
             for kind, keys in (("missing", report.missing), ("unexpected or of another shape", report.unexpected))
             if keys
         ]

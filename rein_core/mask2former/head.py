@@ -15,6 +15,7 @@ from rein_core.mask2former.positional import sine_positions
 from rein_core.mask2former.transformer_decoder import TransformerDecoder
 
 _NUM_LEVELS = 3
+_STRIDE = 4  # of the finest level, and so of the masks
 
 
 @MODELS.register_module()
@@ -139,10 +140,9 @@ class ReinMask2FormerHead(BaseModule):
         return named
 
     def predict(self, inputs: tuple | list, img_metas: list[dict], test_cfg: dict) -> Tensor:
-        """Class scores [b, classes, h, w] of the size of the images: Σ over queries of P(class) · P(mask)."""
+        """Class scores [b, classes, h, w], Σ over queries of P(class) · P(mask); padding is part of the input."""
         cls, masks = self.forward(inputs)
-        size = img_metas[0]["img_shape"][:2]
-        masks = F.interpolate(masks[-1].float(), size=size, mode="bilinear", align_corners=False)
+        masks = F.interpolate(masks[-1].float(), scale_factor=_STRIDE, mode="bilinear", align_corners=False)
         return torch.einsum("bqk,bqhw->bkhw", cls[-1].float().softmax(dim=-1)[..., :-1], masks.sigmoid())
 
 
