@@ -7,6 +7,8 @@ import os
 import sys
 import traceback
 
+from pipelines.terminal import quiet, say
+
 COMMANDS = {
     "scenes": ("pipelines.scenes", "draw procedural streets in the raw layout of a real data set"),
     "ingest": ("pipelines.ingest", "raw data set → shards"),
@@ -31,10 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("REIN_TRACEBACK"):
             traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"error: {' '.join(str(error).split())}")
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
+        say("error: interrupted")
         return 130
     if as_json:
         print(json.dumps(result), flush=True)
@@ -49,6 +51,7 @@ def command(argv: list[str]) -> dict:
     parser = argparse.ArgumentParser(prog=f"python -m pipelines {name}", description=summary)
     parser.add_argument("--json", action="store_true", help="print one JSON line with the result on stdout, last")
     module.add_arguments(parser)
+    quiet()
     return module.run(parser.parse_args(argv[1:]))
 
 

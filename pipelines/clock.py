@@ -23,10 +23,3 @@ class Clock:
         """Seconds in each phase since this was last called."""
         recent, self.recent = dict(self.recent), defaultdict(float)
         return recent
-
-
-def duration(seconds: float) -> str:
-    """`95` → `1 min 35 s`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import ray
 
+from pipelines.terminal import quiet
+
 ROOT = Path(__file__).resolve().parent.parent
 _STORE_BYTES = 1 << 30
 
@@ -32,9 +34,3 @@ def connect() -> None:
         log_to_driver=True,
         runtime_env={"env_vars": workers},
     )
-
-
-def quiet() -> None:
-    """Leaves the terminal to our own progress lines, and to errors."""
-    for name in ("ray.data", "ray.train", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -2,13 +2,12 @@
 
 import argparse
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from datasets.shards import exists
-from pipelines.clock import duration
+from pipelines.terminal import duration, say
 
 _SIZE, _TRAIN, _VAL, _SEEN = "256x512", 200, 40, 20
 
@@ -67,8 +66,3 @@ def _explain(out: Path, model: str, result: dict[str, Any], seconds: float) -> N
         f"  report with pictures: {out}/report/report.md\n  predictions: {out}/predictions/overlays\n"
         f"  all runs: mlflow ui --backend-store-uri sqlite:///{out}/runs/mlflow.db"
     )
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -16,9 +15,9 @@ from torch import nn
 from datasets.labels import CITYSCAPES, LABEL_SPACES, LabelSpace
 from datasets.shards import Shards, decode
 from pipelines import models, tracking
-from pipelines.clock import duration
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.report import panel
+from pipelines.terminal import duration, say
 from rein_core import predict_labels
 from rein_core.checkpoint import load_checkpoint
 from rein_core.metrics import IoUMeter
@@ -170,8 +169,3 @@ def _with_progress(name: str, indices: list[int], say_every: float = 10.0) -> It
             last = time.time()
             say(f"{name}: {done}/{len(indices)}  left {duration((last - started) / done * (len(indices) - done))}")
         yield index
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)

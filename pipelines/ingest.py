@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from datasets.labels import CLASSES
 from datasets.layouts import Layout, Pair, get_layout
 from datasets.shards import MANIFEST, Manifest, exists, filesystem, write_file, write_manifest
-from pipelines.clock import duration
 from pipelines.cluster import connect
 from pipelines.recipe import absolute
+from pipelines.terminal import duration, say
 
 _FILE_BYTES = 128 << 20
 _FILE_SAMPLES = 256
@@ -219,8 +218,3 @@ def _refuse_bad(manifest: Manifest, total: int, max_bad: float) -> None:
     if len(bad) > max_bad * total or not manifest.samples:
         reasons = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in bad[:3])
         raise ValueError(f"{len(bad)} of {total} samples are bad ({reasons}): mend them, or allow more with --max-bad")
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,12 +1,12 @@
 """`inspect`: what a shard folder holds, and whether its bytes are still those that were written."""
 
 import argparse
-import sys
 from dataclasses import asdict
 from typing import Any
 
 from datasets.labels import LABEL_SPACES
 from datasets.shards import Shards, find_damage
+from pipelines.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +46,3 @@ def _verify(uri: str) -> None:
             f"shards {uri}: {', '.join(broken)} changed since it was written: ingest again with --overwrite"
         )
     say("every digest is right")
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)

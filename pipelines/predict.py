@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import nn
 from datasets.labels import CITYSCAPES
 from pipelines import models, tracking
 from pipelines.report import legend, overlay
+from pipelines.terminal import say
 from rein_core import predict_labels
 from rein_core.checkpoint import load_checkpoint
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             continue
         predict_one(segmentor, image, short_edge, Path(args.out), name)
         if done % 10 == 0 or done == len(files):
-            print(f"predicted {done}/{len(files)}", file=sys.stderr, flush=True)
+            say(f"predicted {done}/{len(files)}")
     if unreadable:
         rest = len(files) - len(unreadable)
         raise ValueError(

@@ -2,12 +2,14 @@
 
 import argparse
 import re
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mlflow
+import numpy as np
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
@@ -15,6 +17,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from pipelines import models, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
+from pipelines.terminal import say
 from rein_core.checkpoint import load_checkpoint
 
 _REQUIREMENTS = ("torch", "torchvision", "timm", "mmengine", "mmsegmentation", "mmcv-lite", "safetensors", "mlflow")
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.alias:
         client.set_registered_model_alias(args.name, args.alias, registered.version)
     uri = f"models:/{args.name}@{args.alias}" if args.alias else f"models:/{args.name}/{registered.version}"
-    print(f"registered {uri} (version {registered.version})", file=sys.stderr, flush=True)
+    say(f"registered {uri} (version {registered.version})")
     return {"name": args.name, "version": int(registered.version), "alias": args.alias, "uri": uri}
 
 
@@ -68,9 +71,15 @@ def log_model(run_id: str, checkpoint: Path | str) -> str:
             artifacts={models.CHECKPOINT: str(checkpoint)},
             code_paths=[str(ROOT / "rein_core")],
             signature=signature,
+            input_example=_example(),
             pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
         )
     return f"runs:/{run_id}/model"
+
+
+def _example() -> pd.DataFrame:
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    return pd.DataFrame({"image": [cv2.imencode(".png", grey)[1].tobytes()]})
 
 
 def _tags(provenance: dict[str, Any]) -> dict[str, str]:

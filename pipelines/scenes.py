@@ -1,10 +1,10 @@
 """`scenes`: procedural streets in the raw layout of a real data set."""
 
 import argparse
-import sys
 from typing import Any
 
 from datasets.scenes import write
+from pipelines.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     def progress(done: int) -> None:
         if done % 50 == 0 or done == args.count:
-            print(f"drawn {done}/{args.count}", file=sys.stderr, flush=True)
+            say(f"drawn {done}/{args.count}")
 
     write(args.out, args.layout, args.look, args.count, (height, width), args.seed, args.split, progress)
     said = {name: getattr(args, name) for name in ("out", "layout", "look", "count", "seed")}

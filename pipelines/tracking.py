@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 
 from pipelines.recipe import Recipe
+from pipelines.terminal import say
 
 _LONGEST_PARAM = 500
 PARENT = "mlflow.parentRunId"
@@ -153,5 +153,5 @@ class Tracker:
             call()
         except Exception as error:
             if not self._warned:
-                print(f"warning: MLflow does not answer, results are lost: {error}", file=sys.stderr, flush=True)
+                say(f"warning: MLflow does not answer, results are lost: {error}")
             self._warned = True

@@ -3,24 +3,23 @@
 import argparse
 import json
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from datasets.labels import CITYSCAPES
 from datasets.shards import Shards
 from pipelines import resources, tracking
-from pipelines.clock import duration
 from pipelines.cluster import connect
 from pipelines.recipe import Recipe, known_keys, load_recipe, parse_recipe
 from pipelines.register import log_model
+from pipelines.terminal import duration, say
 from pipelines.worker import PHASES, train_worker
 from rein_core import build_segmentor
 
@@ -139,6 +138,7 @@ def train(
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
             callbacks=callbacks,
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     result = _fit(trainer, run)
@@ -200,8 +200,3 @@ def _report(run: Run, result: ray.train.Result, seconds: float) -> dict[str, Any
         "phases": phases,
         "seconds": round(seconds, 1),
     }
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """The training loop that every Ray Train worker runs."""
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -18,10 +17,10 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from datasets.augment import Augment
 from datasets.shards import Shards
 from datasets.stream import Plan, batches
-from pipelines.clock import Clock, duration
-from pipelines.cluster import quiet
+from pipelines.clock import Clock
 from pipelines.optimizer import build_optimizer
 from pipelines.recipe import Recipe, parse_recipe
+from pipelines.terminal import duration, quiet, say
 from pipelines.tracking import Tracker
 from pipelines.trainer_state import load_trainer, save_trainer
 from pipelines.validation import validate
@@ -195,8 +194,3 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
         fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
         precision = "bf16" if fast else "fp32"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def say(text: str) -> None:
-    """A line of progress on the terminal that started the run."""
-    sys.stderr.write(f"{text}\n")  # not print: Ray Train shows what is printed twice

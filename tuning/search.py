@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ray.tune.schedulers import ASHAScheduler
 from pipelines import tracking
 from pipelines.cluster import ROOT, connect
 from pipelines.recipe import Recipe, load_recipe, parse_recipe
+from pipelines.terminal import say
 from pipelines.train import check_inputs, train
 from tuning.space import apply, search_space
 
@@ -108,6 +108,6 @@ def _report(results: tune.ResultGrid, parent: str) -> dict[str, Any]:
     for trial in trials:
         mark = "best →" if trial is best else "      "
         settings = ", ".join(f"{key} {trial[key]}" for key in ("token_length", "rank", "lr") if key in trial)
-        print(f"{mark} {settings}: mIoU {trial['mIoU']:.2f} at step {trial['step']}", file=sys.stderr, flush=True)
+        say(f"{mark} {settings}: mIoU {trial['mIoU']:.2f} at step {trial['step']}")
     tracking.log_metrics(parent, {"best/mIoU": best["mIoU"]})
     return {"best": best, "trials": trials, "mlflow_run_id": parent}

@@ -9,6 +9,7 @@ model = dict(
     vfm=dict(name="vit_tiny", weights=None, img_size=256),
     adapter=dict(token_length=40, rank=8),
     decode_head=dict(
+        replace_query_feat=False,  # queries differ from the start, see the head
         feat_channels=64,
         num_encoder_layers=1,
         encoder_ffn_channels=128,

@@ -1,0 +1,25 @@
+"""What the person at the terminal sees: our own lines of progress on stderr, and of the libraries only what matters."""
+
+import logging
+import os
+import sys
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    sys.stderr.write(f"{text}\n")  # not print: Ray Train shows a worker's prints twice
+    sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """`95` → `1 min 35 s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def quiet() -> None:
+    """Leaves the terminal to our own lines, and to errors."""
+    for name in ("ray.data", "ray.train", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
