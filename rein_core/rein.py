@@ -7,6 +7,7 @@ Segmentation", CVPR 2024, section 3. Shapes: b images, n patches, c channels, m 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -14,7 +15,7 @@ class Rein(nn.Module):
     """Tokens, shared MLPs and the link to queries.
 
     Args:
-        num_layers: blocks of the VFM, l.
+        num_layers: blocks of the VFM.
         embed_dims: channels of its features, c.
         token_length: tokens a layer, m.
         rank: r of the low-rank tokens T = A B (eq. 6 of the paper); None: full tokens.
@@ -22,6 +23,8 @@ class Rein(nn.Module):
         patch_size: of the VFM; sets the range that tokens are drawn from.
         link_queries: whether the tokens also become queries (eq. 5).
         use_softmax: whether the similarity map is scaled by 1/√c and normalised over the tokens (eq. 2).
+        share_mlps: whether all layers have the same MLPs (section 3.3), or each its own.
+        layers: blocks that are refined, l of them; None: all.
         zero_init: start with Δf = 0: W_f and b_f are zero and the scale is 1.
         scale_init: first value of the scale of Δf, unless `zero_init`.
     """
@@ -36,33 +39,40 @@ class Rein(nn.Module):
         patch_size: int = 16,
         link_queries: bool = True,
         use_softmax: bool = True,
+        share_mlps: bool = True,
+        layers: list[int] | None = None,
         zero_init: bool = False,
         scale_init: float = 0.001,
     ):
         super().__init__()
-        self.rank, self.use_softmax, self.link_queries = rank, use_softmax, link_queries
+        self.layers = _checked(layers, num_layers)
+        self.rank, self.use_softmax, self.link_queries, self.share_mlps = rank, use_softmax, link_queries, share_mlps
         if rank is None:
-            self.learnable_tokens = nn.Parameter(torch.empty(num_layers, token_length, embed_dims))
+            self.learnable_tokens = nn.Parameter(torch.empty(len(self.layers), token_length, embed_dims))
         else:
-            self.learnable_tokens_a = nn.Parameter(torch.empty(num_layers, token_length, rank))
-            self.learnable_tokens_b = nn.Parameter(torch.empty(num_layers, rank, embed_dims))
+            self.learnable_tokens_a = nn.Parameter(torch.empty(len(self.layers), token_length, rank))
+            self.learnable_tokens_b = nn.Parameter(torch.empty(len(self.layers), rank, embed_dims))
         self.scale = nn.Parameter(torch.tensor(1.0 if zero_init else scale_init))
-        self.mlp_token2feat = nn.Linear(embed_dims, embed_dims)
-        self.mlp_delta_f = nn.Linear(embed_dims, embed_dims)
+        self.mlp_token2feat = self._linear(embed_dims, embed_dims)
+        self.mlp_delta_f = self._linear(embed_dims, embed_dims)
         if link_queries:
-            self.transform = nn.Linear(embed_dims, query_dims)
+            self.transform = self._linear(embed_dims, query_dims)
             self.merge = nn.Linear(3 * query_dims, query_dims)
         self._init_weights(patch_size, embed_dims, zero_init)
 
+    def _linear(self, in_dims: int, out_dims: int) -> nn.Module:
+        if self.share_mlps:
+            return nn.Linear(in_dims, out_dims)
+        return nn.ModuleList(nn.Linear(in_dims, out_dims) for _ in self.layers)
+
     def _init_weights(self, patch_size: int, embed_dims: int, zero_init: bool) -> None:
+        width = embed_dims if self.rank is None else math.sqrt(embed_dims * self.rank)
+        bound = math.sqrt(6 / (3 * patch_size**2 + width))
         for name, parameter in self.named_parameters():
             if name.startswith("learnable_tokens"):
-                width = embed_dims if self.rank is None else math.sqrt(embed_dims * self.rank)
-                bound = math.sqrt(6 / (3 * patch_size**2 + width))
                 nn.init.uniform_(parameter, -bound, bound)
-        if zero_init:
-            nn.init.zeros_(self.mlp_delta_f.weight)
-            nn.init.zeros_(self.mlp_delta_f.bias)
+            if zero_init and name.startswith("mlp_delta_f"):
+                nn.init.zeros_(parameter)
 
     def tokens(self) -> Tensor:
         """T [l, m, c], all layers."""
@@ -71,22 +81,30 @@ class Rein(nn.Module):
         return self.learnable_tokens_a @ self.learnable_tokens_b
 
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
-        """f + scale · Δf for the patch features f of one block (eqs. 1 to 4).
+        """f + scale · Δf for the patch features f of one block (eqs. 1 to 4); f itself where `layers` leaves it out.
 
         S = softmax(f Tᵀ / √c),  Δf̄ = S[:, 1:] (T[1:] W_T + b_T),  Δf = (Δf̄ + f) W_f + b_f.
         The first token takes what no other should: it has a similarity but adds nothing.
+        Computed as Δf = S[:, 1:] ((T[1:] W_T + b_T) W_f) + f W_f + b_f, with the scale in W_f and b_f, so that what is
+        as large as f is touched least.
         """
-        tokens_mc = self._layer_tokens(layer)
-        similarity_bnm = feat_bnc @ tokens_mc.T
+        if layer not in self.layers:
+            return feat_bnc
+        i = self.layers.index(layer)
+        tokens_mc = self._tokens_of(i)
+        token2feat, delta_f = (mlp if self.share_mlps else mlp[i] for mlp in (self.mlp_token2feat, self.mlp_delta_f))
+        weight, bias = self.scale * delta_f.weight, self.scale * delta_f.bias
+        values_mc = F.pad(F.linear(token2feat(tokens_mc[1:]), weight), (0, 0, 1, 0))
         if self.use_softmax:
-            similarity_bnm = (similarity_bnm * feat_bnc.shape[-1] ** -0.5).softmax(dim=-1)
-        delta_bnc = similarity_bnm[..., 1:] @ self.mlp_token2feat(tokens_mc[1:])
-        return feat_bnc + self.scale * self.mlp_delta_f(delta_bnc + feat_bnc)
+            similarity_bnm = (feat_bnc @ (tokens_mc.T * feat_bnc.shape[-1] ** -0.5)).softmax(dim=-1)
+        else:
+            similarity_bnm = feat_bnc @ tokens_mc.T
+        return feat_bnc + (similarity_bnm @ values_mc + F.linear(feat_bnc, weight, bias))
 
-    def _layer_tokens(self, layer: int) -> Tensor:
+    def _tokens_of(self, i: int) -> Tensor:
         if self.rank is None:
-            return self.learnable_tokens[layer]
-        return self.learnable_tokens_a[layer] @ self.learnable_tokens_b[layer]
+            return self.learnable_tokens[i]
+        return self.learnable_tokens_a[i] @ self.learnable_tokens_b[i]
 
     def queries(self) -> Tensor | None:
         """Q [m, query_dims] = [max, mean, last over layers of T W_Q + b_Q] W + b (eq. 5); None where not linked.
@@ -95,6 +113,17 @@ class Rein(nn.Module):
         """
         if not self.link_queries:
             return None
-        queries_lmd = self.transform(self.tokens())
+        tokens_lmc = self.tokens()
+        if self.share_mlps:
+            queries_lmd = self.transform(tokens_lmc)
+        else:
+            queries_lmd = torch.stack([own(tokens) for own, tokens in zip(self.transform, tokens_lmc, strict=True)])
         summary = [queries_lmd.amax(dim=0), queries_lmd.mean(dim=0), queries_lmd[-1]]
         return self.merge(torch.stack(summary, dim=-1).flatten(-2))
+
+
+def _checked(layers: list[int] | None, num_layers: int) -> list[int]:
+    layers = list(range(num_layers) if layers is None else layers)
+    if not layers or sorted(set(layers)) != layers or not 0 <= layers[0] <= layers[-1] < num_layers:
+        raise ValueError(f"model.adapter.layers={layers}: name rising block numbers from 0 to {num_layers - 1}")
+    return layers

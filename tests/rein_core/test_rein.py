@@ -12,24 +12,46 @@ def test_parameters_of_the_paper(rank, expected):
     assert sum(p.numel() for p in rein.parameters()) == expected
 
 
+@pytest.mark.parametrize(
+    ("switches", "millions"),
+    [
+        ({"link_queries": False, "share_mlps": False, "rank": None}, 52.84),
+        ({"share_mlps": False, "rank": None}, 59.33),
+        ({"rank": None}, 5.02),
+        ({}, 2.99),
+    ],
+)
+def test_the_papers_ladder(switches, millions):
+    """Wei et al., CVPR 2024, table 4: parameters as the parts come together, on a ViT-L."""
+    with torch.device("meta"):
+        rein = Rein(num_layers=24, embed_dims=1024, **switches)
+    assert round(sum(p.numel() for p in rein.parameters()) / 1e6, 2) == millions
+
+
 def literal_refine(rein: Rein, feat: torch.Tensor, layer: int) -> torch.Tensor:
     """Eqs. 1 to 4, patch by patch."""
     tokens = rein.tokens()[layer]
-    values = torch.stack([rein.mlp_token2feat(token) for token in tokens])
+    token2feat, delta_f = (m if rein.share_mlps else m[layer] for m in (rein.mlp_token2feat, rein.mlp_delta_f))
+    values = torch.stack([token2feat(token) for token in tokens])
     refined = torch.empty_like(feat)
     for b in range(feat.shape[0]):
         for n in range(feat.shape[1]):
-            logits = torch.stack([feat[b, n] @ token for token in tokens]) / feat.shape[-1] ** 0.5
-            weights = logits.exp() / logits.exp().sum()
+            weights = torch.stack([feat[b, n] @ token for token in tokens])
+            if rein.use_softmax:
+                weights = (weights / feat.shape[-1] ** 0.5).exp()
+                weights = weights / weights.sum()
             delta = sum(weights[m] * values[m] for m in range(1, len(tokens)))
-            refined[b, n] = feat[b, n] + rein.scale * rein.mlp_delta_f(delta + feat[b, n])
+            refined[b, n] = feat[b, n] + rein.scale * delta_f(delta + feat[b, n])
     return refined
 
 
 @pytest.mark.parametrize("rank", [2, None])
-def test_refine_is_the_equations(rank):
+@pytest.mark.parametrize("share_mlps", [True, False])
+@pytest.mark.parametrize("use_softmax", [True, False])
+def test_refine_is_the_equations(rank, share_mlps, use_softmax):
     torch.manual_seed(0)
-    rein = Rein(3, 8, token_length=5, rank=rank, query_dims=6, scale_init=0.7)
+    switches = {"rank": rank, "share_mlps": share_mlps, "use_softmax": use_softmax}
+    rein = Rein(3, 8, token_length=5, query_dims=6, scale_init=0.7, **switches)
     feat = torch.randn(2, 4, 8)
     torch.testing.assert_close(rein.refine(feat, 1), literal_refine(rein, feat, 1))
 
@@ -58,3 +80,24 @@ def test_the_first_token_adds_nothing_itself():
     before = rein.refine(feat, 0)
     rein.learnable_tokens.data[0, 0] += 1
     assert torch.equal(rein.refine(feat, 0), before)
+
+
+def test_only_the_named_layers_are_refined():
+    torch.manual_seed(0)
+    rein = Rein(4, 8, token_length=5, rank=2, layers=[1, 3], scale_init=1.0)
+    feat = torch.randn(1, 4, 8)
+    assert [torch.equal(rein.refine(feat, layer), feat) for layer in range(4)] == [True, False, True, False]
+    assert len(rein.tokens()) == 2
+
+
+@pytest.mark.parametrize("layers", [[], [4], [-1], [2, 1], [1, 1]])
+def test_layers_that_are_not_there(layers):
+    with pytest.raises(ValueError, match="model.adapter.layers"):
+        Rein(4, 8, layers=layers)
+
+
+def test_unshared_queries_come_from_each_layers_own_transform():
+    rein = Rein(3, 8, token_length=5, rank=2, query_dims=6, share_mlps=False)
+    before = rein.queries()
+    rein.transform[0].bias.data += 100
+    assert not torch.equal(rein.queries(), before)
