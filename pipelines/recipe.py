@@ -48,8 +48,14 @@ class Model(Settings):
     """VFM + adapter + head. A section with a `type` key goes to mmseg's registry instead, as it is."""
 
     vfm: VFM = VFM()
-    adapter: dict[str, Any] = Field({"type": "rein"}, description="type: rein, none; and that adapter's settings")
-    decode_head: dict[str, Any] = Field({"type": "ReinMask2FormerHead"}, description="any head in mmseg's registry")
+    adapter: dict[str, Any] = Field(
+        {"type": "rein"},
+        description="type: none, full, rein, lora, dora, vpt, adaptformer or soma; and that adapter's settings",
+    )
+    decode_head: dict[str, Any] = Field(
+        {"type": "ReinMask2FormerHead"},
+        description="ReinMask2FormerHead, linear, semantic_fpn, or any head in mmseg's registry",
+    )
     test_cfg: dict[str, Any] = Field({"mode": "whole"}, description="mmseg's: mode whole or slide, crop_size, stride")
 
 

@@ -8,6 +8,7 @@ from rein_core.segmentor import build
 
 # only DINOv2's own training uses the mask token; the config says mean and std too
 _NOT_NEEDED = {"backbone.mask_token", "data_preprocessor.mean", "data_preprocessor.std"}
+_NOT_NEEDED |= {"backbone.norm.weight", "backbone.norm.bias"}  # levels are block outputs
 
 
 def load_authors(model_config: dict, state_dict: dict[str, Tensor]) -> nn.Module:
@@ -58,7 +59,7 @@ def _our_config(config: dict) -> dict:
 
 
 def _vit(settings: dict) -> nn.Module:
-    return timm.models.VisionTransformer(
+    vit = timm.models.VisionTransformer(
         img_size=settings["img_size"],
         patch_size=settings["patch_size"],
         embed_dim=settings["embed_dim"],
@@ -69,6 +70,8 @@ def _vit(settings: dict) -> nn.Module:
         num_classes=0,
         dynamic_img_size=True,
     )
+    vit.norm = nn.Identity()
+    return vit
 
 
 def _rein_settings(settings: dict) -> dict:

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rein_core.adapter import Adapter
 
-class Rein(nn.Module):
+
+class Rein(Adapter):
     """Tokens, shared MLPs and the link to queries.
 
     Args:

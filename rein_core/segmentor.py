@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 import rein_core.backbone
 import rein_core.mask2former  # noqa: F401  (registers the head)
+from rein_core.anatomy import patch_size_of, widths_of
+from rein_core.heads import complete_head
 from rein_core.vfms import timm_name
 
 
@@ -58,13 +60,18 @@ def _mmseg_config(model: dict) -> dict:
         "type": "VFMBackbone",
         "vfm": vfm,
         "adapter": model.get("adapter", {"type": "none"}),
-        "query_dims": head.get("feat_channels", head.get("channels", 256)),
+        "query_dims": head.get("feat_channels", 256),
     }
+    levels, divisor = _levels(vfm["name"], vfm.get("patch_size", 16))
     if head.get("type") == "ReinMask2FormerHead":
         linked = backbone["adapter"].get("type") == "rein" and backbone["adapter"].get("link_queries", True)
-        head = {"in_channels": [_embed_dims(vfm["name"])] * 4, "link_queries": linked} | head
+        head = {"in_channels": levels, "link_queries": linked} | head
         if linked:
             head["num_queries"] = backbone["adapter"].get("token_length", 100)
+    else:
+        head = complete_head(head, levels)
+        if backbone["adapter"].get("type") == "rein":
+            backbone["adapter"] = backbone["adapter"] | {"link_queries": False}  # there is nobody to link to
     return {
         "type": "VFMSegmentor",
         "data_preprocessor": {
@@ -72,7 +79,7 @@ def _mmseg_config(model: dict) -> dict:
             "mean": [255 * value for value in pretrained.mean],
             "std": [255 * value for value in pretrained.std],
             "bgr_to_rgb": True,
-            "size_divisor": vfm.get("patch_size", 16),
+            "size_divisor": divisor,
             "pad_val": 0,
             "seg_pad_val": 255,
         },
@@ -83,9 +90,12 @@ def _mmseg_config(model: dict) -> dict:
     }
 
 
-def _embed_dims(name: str) -> int:
+def _levels(name: str, patch_size: int) -> tuple[list[int], int]:
+    """Channels of the four levels, and what an image's sides must divide by."""
     with torch.device("meta"):
-        return timm.create_model(timm_name(name), num_classes=0).num_features
+        vfm = timm.create_model(timm_name(name).split(".")[0], num_classes=0)
+    widths = list(dict.fromkeys(widths_of(vfm)))
+    return (widths * 4, patch_size) if len(widths) == 1 else (widths, patch_size_of(vfm))
 
 
 def _test_config(settings: dict) -> dict:

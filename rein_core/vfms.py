@@ -1,7 +1,11 @@
 """Named vision foundation models from timm, and loading their weights whole: every key is accounted for."""
 
+import contextlib
 import difflib
 import hashlib
+import importlib
+import sys
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,14 +18,36 @@ from torch import Tensor, nn
 
 VFMS = {
     "vit_tiny": "vit_tiny_patch16_224",
-    "dinov2_small": "vit_small_patch14_dinov2",
-    "dinov2_base": "vit_base_patch14_dinov2",
-    "dinov2_large": "vit_large_patch14_dinov2",
+    "dinov2_small": "vit_small_patch14_dinov2.lvd142m",
+    "dinov2_base": "vit_base_patch14_dinov2.lvd142m",
+    "dinov2_large": "vit_large_patch14_dinov2.lvd142m",
+    "dinov2_giant": "vit_giant_patch14_dinov2.lvd142m",
+    "dinov2_small_reg": "vit_small_patch14_reg4_dinov2.lvd142m",
+    "dinov2_base_reg": "vit_base_patch14_reg4_dinov2.lvd142m",
+    "dinov2_large_reg": "vit_large_patch14_reg4_dinov2.lvd142m",
+    "dinov2_giant_reg": "vit_giant_patch14_reg4_dinov2.lvd142m",
+    "dinov3_small": "vit_small_patch16_dinov3.lvd1689m",
+    "dinov3_base": "vit_base_patch16_dinov3.lvd1689m",
+    "dinov3_large": "vit_large_patch16_dinov3.lvd1689m",
+    "clip_large": "vit_large_patch14_clip_quickgelu_224.openai",
+    "eva02_large": "eva02_large_patch14_224.mim_m38m",
+    "sam_base": "samvit_base_patch16.sa1b",
+    "sam_large": "samvit_large_patch16.sa1b",
+    "sam_huge": "samvit_huge_patch16.sa1b",
+    "mae_large": "vit_large_patch16_224.mae",
+    "siglip2_large": "vit_large_patch16_siglip_512.v2_webli",
+    "convnext_large": "convnext_large.fb_in22k",
+    "resnet50": "resnet50.tv_in1k",
+    "resnet101": "resnet101.tv_in1k",
 }
-"""Name in a recipe → timm's."""
+"""Name in a recipe → timm's, with the pretraining that the hub's weights come from."""
 
-_NOT_NEEDED = {"mask_token"}  # only DINOv2's own training uses it
-_PATCH, _POSITIONS = "patch_embed.proj.weight", "pos_embed"
+_NO_PATCHES = ("convnext", "resnet")
+_UNUSED = ("norm", "fc_norm", "neck", "head", "head_drop", "attn_pool", "fc", "global_pool")
+"""Parts of timm's models after the last block: levels are block outputs, so these are taken out."""
+_NOT_NEEDED = ("mask_token", "lm_head.", "decoder", "pre_logits.", *(f"{part}." for part in _UNUSED))
+"""Keys of weight files that only pretraining or the parts above need."""
+_PATCH, _POSITIONS, _RELATIVE = "patch_embed.proj.weight", "pos_embed", (".rel_pos_h", ".rel_pos_w")
 
 
 @dataclass
@@ -32,6 +58,7 @@ class LoadReport:
         name: the VFM.
         digest: sha256 over the source's names and values, before any resizing; `random:SEED` for random weights.
         matched, missing, unexpected, resized: keys.
+        unused: keys of the file that only pretraining or a classifier needs.
     """
 
     name: str
@@ -40,6 +67,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
 
 def load_vfm(
@@ -50,24 +78,29 @@ def load_vfm(
     resample: str = "bicubic",
     seed: int = 0,
 ) -> tuple[nn.Module, LoadReport]:
-    """A timm ViT for square images of `img_size` pixels (other sizes are interpolated on the fly).
+    """A timm model without what comes after its last block, made for square images of `img_size` pixels.
+
+    Other sizes are interpolated on the fly. ConvNeXt and ResNet have no patches: they ignore the sizes.
 
     Args:
         weights: None for random ones drawn from `seed`; "hub" for timm's download; or a file with the names of timm or
-            of the original DINOv2 release.
+            of the original release (DINOv2, DINOv3, CLIP, EVA02, SAM, MAE, ConvNeXt).
         resample: how patch kernel and position grid are resized: "bicubic" (plain, the paper's) or "timm".
 
     Raises:
         ValueError: unknown name, a size that the patch does not divide, or weights that do not fit, with the keys.
         FileNotFoundError: no such weight file.
     """
+    if resample not in ("bicubic", "timm"):
+        raise ValueError(f"model.vfm.resample={resample!r}: use 'bicubic' or 'timm'")
     model = _create(name, patch_size, img_size, seed)
     if weights is None:
         return model, LoadReport(name, f"random:{seed}")
     source = _hub_weights(name) if weights == "hub" else read_weights(weights)
     report = LoadReport(name, digest(source))
-    source = {key: value for key, value in source.items() if key not in _NOT_NEEDED}
-    fitted = _fit(source, model, resample, report)
+    named = _timm_keys(source, name)
+    report.unused = sorted(key for key in named if key.startswith(_NOT_NEEDED))
+    fitted = _fit({key: named[key] for key in named.keys() - set(report.unused)}, model, resample, report)
     _check(report, weights)
     model.load_state_dict(fitted)
     return model, report
@@ -83,13 +116,31 @@ def timm_name(name: str) -> str:
 
 
 def _create(name: str, patch_size: int, img_size: int, seed: int) -> nn.Module:
-    if img_size % patch_size:
-        raise ValueError(f"model.vfm.img_size={img_size} does not divide by model.vfm.patch_size={patch_size}")
+    kind = timm_name(name)
+    settings: dict = {"num_classes": 0}
+    if not kind.startswith(_NO_PATCHES):
+        if img_size % patch_size:
+            raise ValueError(f"model.vfm.img_size={img_size} does not divide by model.vfm.patch_size={patch_size}")
+        settings |= {"patch_size": patch_size, "img_size": img_size}
+        settings |= {} if kind.startswith("samvit") else {"dynamic_img_size": True}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return timm.create_model(
-            timm_name(name), patch_size=patch_size, img_size=img_size, dynamic_img_size=True, num_classes=0
-        )
+        model = timm.create_model(kind.split(".")[0], **settings)
+    for part in _UNUSED:
+        if isinstance(getattr(model, part, None), nn.Module):
+            setattr(model, part, nn.Identity())
+    return model
+
+
+def _timm_keys(source: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """An original release's names → timm's, by timm's own rules, at the release's own sizes."""
+    with torch.device("meta"):
+        native = timm.create_model(timm_name(name).split(".")[0], num_classes=0)
+    rules = getattr(importlib.import_module(type(native).__module__), "checkpoint_filter_fn", None)
+    if rules is None or not source:
+        return source
+    with contextlib.redirect_stdout(sys.stderr):  # some rules print
+        return rules(dict(source), native)
 
 
 def _hub_weights(name: str) -> dict[str, Tensor]:
@@ -110,10 +161,24 @@ def read_weights(path: str) -> dict[str, Tensor]:
             f"model.vfm.weights: no file {path}: name one that is there, --set model.vfm.weights=PATH"
         )
     try:
-        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        state = _read(file)
     except Exception as error:
         raise ValueError(f"model.vfm.weights: {path} can't be read as weights: {error}".splitlines()[0]) from error
-    return {key: value.float() for key, value in state.items()}
+    for wrapper in ("model_ema", "model", "module", "state_dict"):
+        state = state[wrapper] if isinstance(state.get(wrapper), dict) else state
+    return {key: value.float() for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _read(file: Path) -> dict:
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    with open(file, "rb") as archive:
+        is_script = zipfile.is_zipfile(archive) and any(
+            name.endswith("/constants.pkl") for name in zipfile.ZipFile(archive).namelist()
+        )
+    if is_script:  # OpenAI's CLIP is released so
+        return torch.jit.load(file, map_location="cpu").state_dict()
+    return torch.load(file, "cpu", weights_only=True)
 
 
 def digest(state: dict[str, Tensor]) -> str:
@@ -131,25 +196,37 @@ def _fit(source: dict[str, Tensor], model: nn.Module, resample: str, report: Loa
     report.unexpected = sorted(source.keys() - target.keys())
     fitted = {}
     for key in sorted(target.keys() & source.keys()):
-        value = source[key]
-        if value.shape != target[key].shape and key in (_PATCH, _POSITIONS):
-            value = _resize(key, value, model, resample)
+        fitted[key] = source[key]
+        if source[key].shape != target[key].shape:
+            fitted[key] = _resize(key, source[key], model, resample)
             report.resized.append(key)
-        if value.shape == target[key].shape:
+        if fitted[key].shape == target[key].shape:
             report.matched.append(key)
         else:
-            report.unexpected.append(f"{key} {tuple(value.shape)} for {tuple(target[key].shape)}")
-        fitted[key] = value
+            report.resized.remove(key)
+            report.unexpected.append(f"{key} {tuple(source[key].shape)} for {tuple(target[key].shape)}")
     return fitted
 
 
 def _resize(key: str, value: Tensor, model: nn.Module, resample: str) -> Tensor:
-    grid, prefix = list(model.patch_embed.grid_size), model.num_prefix_tokens
-    if value.shape[-1] != model.state_dict()[key].shape[-1] and key == _POSITIONS:
-        return value
-    if key == _PATCH:
-        size = list(model.patch_embed.patch_size)
+    """What depends on the patch or image size, at the model's own; anything else as it is."""
+    wanted = model.state_dict()[key].shape
+    if key == _PATCH and value.shape[:2] == wanted[:2]:
+        size = list(wanted[2:])
         return bicubic(value, size) if resample == "bicubic" else resample_patch_embed(value, size)
+    if key == _POSITIONS and value.shape[-1] == wanted[-1]:
+        return _resize_positions(value, model, resample)
+    if key.endswith(_RELATIVE) and value.shape[-1] == wanted[-1]:  # SAM's, resized as its attention does
+        return F.interpolate(value.T[None], size=wanted[0], mode="linear", align_corners=False)[0].T
+    return value
+
+
+def _resize_positions(value: Tensor, model: nn.Module, resample: str) -> Tensor:
+    """A position grid [1, prefix + n, c], or SAM's [1, h, w, c]."""
+    grid = list(model.patch_embed.grid_size)
+    if value.dim() == 4:
+        return bicubic(value.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)
+    prefix = 0 if model.no_embed_class else model.num_prefix_tokens
     if resample == "timm":
         return resample_abs_pos_embed(value, grid, num_prefix_tokens=prefix)
     side = int((value.shape[1] - prefix) ** 0.5)
@@ -165,7 +242,7 @@ def bicubic(values: Tensor, size: list[int]) -> Tensor:
 def _check(report: LoadReport, weights: str) -> None:
     if report.missing or report.unexpected:
         parts = [
-            f"{len(keys)} {kind} ({', '.join(keys)})"
+            f"{len(keys)} {kind} ({', '.join(keys[:8])}{', …' if len(keys) > 8 else ''})"
             for kind, keys in (("missing", report.missing), ("unexpected or of another shape", report.unexpected))
             if keys
         ]

@@ -1,21 +1,36 @@
-"""Adapters by name: what is trained inside or beside a frozen VFM. Each has `refine(feat, layer)` and `queries()`."""
+"""Adapters by name: what is trained inside or beside a frozen VFM. `rein_core.adapter.Adapter` is what each can do."""
 
 import difflib
 import inspect
 
-from torch import nn
-
+from rein_core.adapter import Adapter
+from rein_core.adapters.adaptformer import AdaptFormer
+from rein_core.adapters.full import Full
+from rein_core.adapters.lora import Dora, Lora
 from rein_core.adapters.none import Frozen
+from rein_core.adapters.soma import Soma
+from rein_core.adapters.staged_rein import StagedRein
+from rein_core.adapters.vpt import Vpt
 from rein_core.rein import Rein
 
-ADAPTERS: dict[str, type[nn.Module]] = {"none": Frozen, "rein": Rein}
+ADAPTERS: dict[str, type[Adapter]] = {
+    "none": Frozen,
+    "full": Full,
+    "rein": Rein,
+    "lora": Lora,
+    "dora": Dora,
+    "vpt": Vpt,
+    "adaptformer": AdaptFormer,
+    "soma": Soma,
+}
 
 
-def build_adapter(settings: dict, **vfm: int) -> nn.Module:
+def build_adapter(settings: dict, widths: list[int], **vfm: int) -> Adapter:
     """The adapter that `settings["type"]` names, with its other settings.
 
     Args:
-        vfm: what follows from the VFM: `num_layers`, `embed_dims`, `patch_size`; and the head's `query_dims`.
+        widths: channels of each block's output.
+        vfm: what else follows from the VFM: `patch_size`; and the head's `query_dims`.
 
     Raises:
         ValueError: an unknown adapter or setting, with the nearest valid one.
@@ -25,12 +40,15 @@ def build_adapter(settings: dict, **vfm: int) -> nn.Module:
     if kind not in ADAPTERS:
         raise ValueError(f"model.adapter.type={kind!r}: {_nearest(kind, list(ADAPTERS))}")
     known = inspect.signature(ADAPTERS[kind]).parameters
+    given = {"num_layers": len(widths), "embed_dims": widths[0]} | vfm
     for key in settings:
-        if key not in known or key in vfm:
+        if key not in known or key in given:
             raise ValueError(
-                f"model.adapter: {kind} has no setting {key!r}: {_nearest(key, list(set(known) - set(vfm)))}"
+                f"model.adapter: {kind} has no setting {key!r}: {_nearest(key, list(set(known) - set(given)))}"
             )
-    return ADAPTERS[kind](**{key: value for key, value in vfm.items() if key in known}, **settings)
+    if len(set(widths)) > 1 and kind == "rein":
+        return StagedRein(widths, **vfm, **settings)
+    return ADAPTERS[kind](**{key: value for key, value in given.items() if key in known}, **settings)
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -30,6 +30,24 @@ def test_round_trip(saved):
     assert not [name for name in load_file(folder / "model.safetensors") if name.startswith("backbone.vfm.")]
 
 
+@pytest.mark.parametrize("kind", ["none", "full", "lora", "dora", "vpt", "adaptformer", "soma"])
+def test_every_adapter_comes_back(kind, tiny, tmp_path):
+    torch.manual_seed(1)
+    model = tiny(adapter={"type": kind})
+    segmentor = build_segmentor(model).eval()
+    with torch.no_grad():
+        for parameter in segmentor.parameters():
+            if parameter.requires_grad:
+                parameter += 0.01 * torch.randn_like(parameter)
+        save_checkpoint(tmp_path / "checkpoint", segmentor, {"model": model}, {})
+        loaded, _, _ = load_checkpoint(tmp_path / "checkpoint")
+        image, meta = torch.randn(1, 3, 64, 64), [{"img_shape": (64, 64), "ori_shape": (64, 64)}]
+        torch.testing.assert_close(loaded.inference(image, meta), segmentor.inference(image, meta))
+    held = load_file(tmp_path / "checkpoint" / "model.safetensors")
+    assert not any("base_layer" in name for name in held)
+    assert any(name.startswith("backbone.vfm.") for name in held) == (kind in ("full", "lora", "dora", "soma"))
+
+
 def test_saving_again_replaces(saved, tiny):
     folder, segmentor = saved
     save_checkpoint(folder, segmentor, {"model": tiny()}, {"commit": "def"})

@@ -51,6 +51,15 @@ def test_linked_positions_beside_a_content_of_the_heads_own(tiny):
     assert segmentor.backbone.reins.merge.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("head", ["linear", "semantic_fpn"])
+@pytest.mark.parametrize("adapter", ["rein", "none"])
+def test_light_heads(tiny, head, adapter):
+    segmentor = build_segmentor(tiny(decode_head={"type": head}, adapter={"type": adapter})).train()
+    assert torch.isfinite(one_step(segmentor)["loss"])
+    assert all(p.grad is not None for name, p in segmentor.named_parameters() if p.requires_grad)
+    assert predict_labels(segmentor.eval(), np.zeros((37, 53, 3), np.uint8)).shape == (37, 53)
+
+
 def test_mmsegs_own_heads_train_too(tiny):
     head = {"type": "FCNHead", "in_channels": 192, "in_index": 2, "channels": 32, "num_classes": 19, "num_convs": 1,
             "norm_cfg": {"type": "BN"}}  # fmt: skip
@@ -79,7 +88,8 @@ def test_four_levels(tiny):
         (1, 192, 2, 3),
     ]
     assert queries is None
-    assert _default_levels(24) == [7, 11, 15, 23] and _default_levels(12) == [2, 5, 8, 11]
+    vit = backbone.vfm
+    assert _default_levels(vit, 24) == [7, 11, 15, 23] and _default_levels(vit, 12) == [2, 5, 8, 11]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """VFMs: every key of a weight file is accounted for, and timm's model computes what DINOv2 defines."""
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from rein_core.vfms import bicubic, load_vfm, read_weights
+from rein_core import vfms
+from rein_core.backbone import VFMBackbone
+from rein_core.vfms import VFMS, bicubic, load_vfm, read_weights
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,8 @@ def test_weights_of_another_model_are_refused(weights, tmp_path):
     with pytest.raises(ValueError, match="is not dinov2_base: .* of another shape"):
         load_vfm("dinov2_base", weights, img_size=64)
     file = tmp_path / "w.safetensors"
-    save_file({"head.weight": torch.zeros(1)}, file)
-    with pytest.raises(ValueError, match="missing .*unexpected"):
+    save_file({"head.weight": torch.zeros(1), "cls_tokem": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match=r"148 missing .*1 unexpected or of another shape \(cls_tokem\)"):
         load_vfm("vit_tiny", str(file), img_size=64)
 
 
@@ -76,3 +79,85 @@ def test_random_weights_follow_their_seed():
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not torch.equal(first["patch_embed.proj.weight"], other["patch_embed.proj.weight"])
     assert load_vfm("vit_tiny", None, img_size=64, seed=2)[1].digest == "random:2"
+
+
+@pytest.mark.parametrize("name", VFMS)
+def test_every_vfm_gives_four_levels(name):
+    """Built and run without memory; sizes that differ from the one it is made for."""
+    with torch.device("meta"):
+        backbone = VFMBackbone({"name": name, "img_size": 128}, {"type": "rein"})
+        levels, queries = backbone(torch.empty(2, 3, 64, 96))
+    assert [tuple(level.shape[2:]) for level in levels] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert queries.shape == (100, 256)
+
+
+@pytest.mark.parametrize("name", ["dinov2_small_reg", "dinov3_small", "sam_base", "resnet50"])
+def test_other_sizes_run(name):
+    backbone = VFMBackbone({"name": name, "img_size": 128}, {"type": "rein", "token_length": 4, "rank": 2})
+    with torch.no_grad():
+        levels, _ = backbone(torch.randn(1, 3, 64, 96))
+    assert all(level.isfinite().all() for level in levels)
+
+
+def openai_clip(key: str) -> str:
+    for ours, theirs in (("patch_embed.proj", "conv1"), ("pos_embed", "positional_embedding"), ("norm_pre", "ln_pre"),
+                         ("blocks.", "transformer.resblocks."), ("norm1", "ln_1"), ("norm2", "ln_2"),
+                         ("attn.qkv.", "attn.in_proj_"), ("attn.proj", "attn.out_proj"), ("mlp.fc1", "mlp.c_fc"),
+                         ("mlp.fc2", "mlp.c_proj"), ("cls_token", "class_embedding")):  # fmt: skip
+        key = key.replace(ours, theirs)
+    return f"visual.{key}"
+
+
+def segment_anything(key: str) -> str:
+    return f"image_encoder.{key.replace('mlp.fc', 'mlp.lin')}"
+
+
+def eva02(key: str) -> str:
+    for ours, theirs in (("mlp.norm", "mlp.ffn_ln"), ("mlp.fc1_g", "mlp.w1"), ("mlp.fc1_x", "mlp.w2"),
+                         ("mlp.fc2", "mlp.w3"), ("q_proj.bias", "q_bias"), ("v_proj.bias", "v_bias")):  # fmt: skip
+        key = key.replace(ours, theirs)
+    return key
+
+
+def dinov3(key: str) -> str:
+    return key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma").replace("reg_token", "storage_tokens")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rename", "extra"),
+    [
+        ("vit_xsmall_patch16_clip_224", openai_clip, ["visual.ln_post.weight", "visual.proj", "text_projection"]),
+        ("samvit_base_patch16_224", segment_anything, ["image_encoder.neck.0.weight", "prompt_encoder.x"]),
+        ("eva02_tiny_patch14_224", eva02, ["mask_token", "lm_head.weight", "norm.weight"]),
+        ("vit_small_patch16_dinov3", dinov3, ["mask_token", "rope_embed.periods", "norm.weight"]),
+        ("vit_tiny_patch16_224", str, ["mask_token", "decoder_embed.weight", "norm.weight"]),
+    ],
+)
+def test_original_releases_load(architecture, rename, extra, tmp_path, monkeypatch):
+    """Weights under each release's own names arrive unchanged where sizes agree."""
+    monkeypatch.setitem(VFMS, "small", architecture)
+    patch, size = 14 if "patch14" in architecture else 16, timm.get_pretrained_cfg(architecture).input_size[-1]
+    model = vfms._create("small", patch, size, seed=1)
+    original = {rename(key): value.clone().contiguous() for key, value in model.state_dict().items()}
+    for key, shape in (("visual.class_embedding", (-1,)), ("visual.positional_embedding", (197, -1))):
+        if key in original:
+            original[key] = original[key].reshape(shape).clone()
+    file = tmp_path / "release.safetensors"
+    save_file(original | {key: torch.zeros(2, 2) for key in extra}, file)
+    loaded, report = load_vfm("small", str(file), patch, size)
+    assert report.missing == report.unexpected == report.resized == []
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+    larger, report = load_vfm("small", str(file), 16, 128)
+    assert not report.missing and not report.unexpected
+
+
+def test_a_torchscript_release_loads(tmp_path):
+    """OpenAI's CLIP files are TorchScript archives."""
+    model, _ = load_vfm("vit_tiny", None, img_size=64, seed=1)
+    holder = torch.nn.Module()
+    for key, value in model.state_dict().items():
+        holder.register_buffer(key.replace(".", "_"), value)
+    torch.jit.script(holder).save(tmp_path / "release.pt")
+    state = read_weights(str(tmp_path / "release.pt"))
+    assert torch.equal(state["cls_token"], model.cls_token)

@@ -1,0 +1,25 @@
+"""What every adapter can do; each kind overrides what it needs."""
+
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """Something small that is trained inside or beside a frozen VFM.
+
+    A kind that can be folded into the VFM's weights also has `merge(vfm)`, after which it costs nothing any more.
+    """
+
+    def attach(self, vfm: nn.Module) -> None:
+        """Changes the VFM's modules, or which of its parameters are trained. Called once, after its weights loaded.
+
+        Raises:
+            ValueError: this adapter does not fit this kind of VFM.
+        """
+
+    def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
+        """The patch features [b, n, c] that a block gives → the ones that the next block gets."""
+        return feat_bnc
+
+    def queries(self) -> Tensor | None:
+        """Queries [m, query_dims] for the head; None where the adapter has none to link."""
+        return None

@@ -1,0 +1,44 @@
+"""Rein where features have another width in every stage (ConvNeXt, ResNet): one Rein a stage, one set of queries."""
+
+import torch
+from torch import Tensor, nn
+
+from rein_core.adapter import Adapter
+from rein_core.rein import Rein
+
+
+class StagedRein(Adapter):
+    """A Rein for each run of blocks of one width; the queries are max, mean and last over the blocks of all stages.
+
+    Args:
+        widths: channels of each block's output.
+        query_dims, link_queries: as in `Rein`.
+        settings: the other settings of `Rein`, the same for all stages.
+    """
+
+    def __init__(self, widths: list[int], query_dims: int = 256, link_queries: bool = True, **settings):
+        super().__init__()
+        dims = list(dict.fromkeys(widths))
+        depths = [widths.count(width) for width in dims]
+        self.place = [(stage, i) for stage, depth in enumerate(depths) for i in range(depth)]
+        self.stages = nn.ModuleList(
+            Rein(depth, width, link_queries=False, **settings) for depth, width in zip(depths, dims, strict=True)
+        )
+        self.link_queries = link_queries
+        if link_queries:
+            self.transform = nn.ModuleList(nn.Linear(width, query_dims) for width in dims)
+            self.merge = nn.Linear(3 * query_dims, query_dims)
+
+    def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
+        """As `Rein.refine`, by the block's stage."""
+        stage, i = self.place[layer]
+        return self.stages[stage].refine(feat_bnc, i)
+
+    def queries(self) -> Tensor | None:
+        """As `Rein.queries`."""
+        if not self.link_queries:
+            return None
+        own = [transform(rein.tokens()) for transform, rein in zip(self.transform, self.stages, strict=True)]
+        queries_lmd = torch.cat(own)
+        summary = [queries_lmd.amax(dim=0), queries_lmd.mean(dim=0), queries_lmd[-1]]
+        return self.merge(torch.stack(summary, dim=-1).flatten(-2))

@@ -1,0 +1,117 @@
+"""Every adapter on every kind of VFM it fits: it starts harmless, learns, is counted as in the paper, and may merge."""
+
+import pytest
+import torch
+
+from rein_core.backbone import VFMBackbone
+
+SETTINGS = {
+    "none": {},
+    "full": {},
+    "rein": {"token_length": 5, "rank": 2},
+    "lora": {"rank": 2},
+    "dora": {"rank": 2},
+    "vpt": {"token_length": 5},
+    "adaptformer": {"bottleneck": 4},
+    "soma": {"rank": 2},
+}
+TINY = {"name": "vit_tiny", "img_size": 64}
+
+
+def backbone(kind: str, **vfm) -> VFMBackbone:
+    torch.manual_seed(0)
+    return VFMBackbone(TINY | vfm, {"type": kind} | SETTINGS[kind], query_dims=32)
+
+
+def randomised(model: VFMBackbone) -> VFMBackbone:
+    """As after some training: nothing that is trained is zero any more."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    return model
+
+
+IMAGE = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "adaptformer", "soma", "full"])
+def test_before_training_features_are_the_vfms(kind):
+    with torch.no_grad():
+        plain, adapted = backbone("none")(IMAGE)[0], backbone(kind)(IMAGE)[0]
+    for before, after in zip(plain, adapted, strict=True):
+        torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind != "none"])
+def test_what_is_trained_learns_and_the_rest_is_frozen(kind):
+    model = randomised(backbone(kind)).train()
+    features, queries = model(IMAGE)
+    loss = sum(level.square().mean() for level in features)
+    (loss if queries is None else loss + queries.square().mean()).backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained and all(model.get_parameter(name).grad.abs().sum() > 0 for name in trained if "bias" not in name)
+    inside = any(name.startswith("vfm.") for name in trained)
+    assert inside == (kind in ("full", "lora", "dora", "soma"))
+    with torch.no_grad():
+        assert not torch.allclose(model.eval()(IMAGE)[0][3], backbone("none")(IMAGE)[0][3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "millions"),
+    [
+        ("full", {}, 304.2),
+        ("lora", {}, 0.79),
+        ("vpt", {}, 3.69),
+        ("adaptformer", {}, 3.17),
+        ("rein", {}, 2.99),
+        ("none", {}, 0.0),
+    ],
+)
+def test_parameters_of_the_papers_table(kind, settings, millions):
+    """Wei et al., CVPR 2024, table 2, on DINOv2-L."""
+    with torch.device("meta"):
+        model = VFMBackbone({"name": "dinov2_large", "img_size": 512}, {"type": kind} | settings)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert round(trained / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "soma"])
+def test_merged_weights_give_the_same_features(kind):
+    model = randomised(backbone(kind)).eval()
+    with torch.no_grad():
+        before = model(IMAGE)[0]
+        after = model.merge()(IMAGE)[0]
+    assert not any("lora" in name for name, _ in model.named_parameters())
+    for first, second in zip(before, after, strict=True):
+        torch.testing.assert_close(second, first, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["none", "rein", "vpt", "adaptformer", "full"])
+def test_what_is_no_change_of_weights_does_not_merge(kind):
+    with pytest.raises(ValueError, match="can't be merged"):
+        backbone(kind).merge()
+
+
+def test_soma_trains_the_smallest_singular_components_of_the_later_blocks():
+    plain, model = backbone("none"), backbone("soma")
+    whole = plain.vfm.blocks[11].mlp.fc1.weight
+    layer = model.vfm.blocks[11].mlp.fc1
+    minor = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    values = torch.linalg.svdvals(whole)
+    torch.testing.assert_close(torch.linalg.svdvals(minor)[:2], values[-2:], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(torch.linalg.svdvals(layer.base_layer.weight)[:190], values[:-2], atol=1e-4, rtol=1e-3)
+    trained = {name.split(".")[2] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {str(block) for block in range(4, 12)}
+
+
+def test_prompts_are_seen_but_do_not_come_out():
+    model = randomised(backbone("vpt")).eval()
+    assert model(IMAGE)[0][2].shape == (2, 192, 4, 6)
+
+
+@pytest.mark.parametrize("kind", ["vpt", "adaptformer", "lora", "soma"])
+def test_adapters_for_vits_refuse_a_convolutional_model(kind):
+    with pytest.raises(ValueError, match="model.adapter"), torch.device("meta"):
+        VFMBackbone({"name": "resnet50"}, {"type": kind})
