@@ -1,0 +1,97 @@
+"""What all measurements share: interleaved medians, the machine in words, and the JSON line."""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pipelines.tracking import commit
+
+
+def device() -> torch.device:
+    """CUDA where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def interleaved(functions: dict[str, Callable[[], dict[str, float]]], rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each phase of each function; they take turns, so that noise falls on all alike.
+
+    Args:
+        functions: each does the work once and returns seconds by phase. The first round warms up and is not counted.
+    """
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in functions}
+    for turn in range(rounds + 1):
+        for name, function in functions.items():
+            seconds = function()
+            if turn:
+                taken[name].append(seconds)
+                sys.stderr.write(f"{name}: {sum(seconds.values()):.3f} s\n")
+    return {
+        name: {phase: statistics.median(one[phase] for one in runs) for phase in runs[0]} | {"total": _total(runs)}
+        for name, runs in taken.items()
+    }
+
+
+def _total(runs: list[dict[str, float]]) -> float:
+    return statistics.median(sum(one.values()) for one in runs)
+
+
+class Stopwatch:
+    """Seconds by phase, with the device's work waited for."""
+
+    def __init__(self, on: torch.device):
+        self.on, self.seconds = on, {}
+        self.last = self._now()
+
+    def _now(self) -> float:
+        if self.on.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Books the time since the last lap on `phase`."""
+        now = self._now()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
+        self.last = now
+
+
+def peak_memory(on: torch.device) -> float:
+    """GiB: of this process on the CPU (it only grows), of all tensors since the last reset on CUDA."""
+    if on.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        torch.cuda.reset_peak_memory_stats()
+        return round(peak, 2)
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 2**20, 2)
+
+
+def machine(on: torch.device) -> dict[str, str | int | bool | None]:
+    """What the figures were taken on."""
+    words = {"torch": torch.__version__, "python": platform.python_version(), "commit": commit()}
+    if on.type == "cuda":
+        return words | {"device": torch.cuda.get_device_name()}
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": ?")
+    return words | {
+        "device": model.split(": ")[1],
+        "threads": torch.get_num_threads(),
+        "amx": torch.cpu._is_amx_tile_supported(),
+    }
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """`--json` and `--rounds`, which every measurement takes."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--json", action="store_true", help="print one JSON line, last")
+    arguments.add_argument("--rounds", type=int, default=5, help="counted rounds; medians are reported")
+    return arguments
+
+
+def emit(result: dict, as_json: bool) -> None:
+    """The result as one line, or indented for reading."""
+    print(json.dumps(result, indent=None if as_json else 2), flush=True)

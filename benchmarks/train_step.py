@@ -1,0 +1,118 @@
+"""A training step: our segmentor against the same model with mmdet's Mask2Former head and an unfused Rein.
+
+`python -m benchmarks.train_step --json`: both have the same weights and get the same batch, in turns, in one process.
+"""
+
+from functools import partial
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from benchmarks import common
+from benchmarks.peers import NUM_CLASSES, UnfusedRein, link, peer_head
+from rein_core import build_segmentor
+
+HEAD = {
+    "type": "ReinMask2FormerHead",
+    "feat_channels": 256,
+    "num_queries": 100,
+    "num_encoder_layers": 6,
+    "encoder_ffn_channels": 1024,
+    "num_decoder_layers": 9,
+    "decoder_ffn_channels": 2048,
+}
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--vfm", default="dinov2_small")
+    parser.add_argument("--size", type=int, default=512, help="height and width of a crop, in pixels")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    args = parser.parse_args()
+    on = common.device()
+    ours, peer = models(args.vfm, args.size, on)
+    images, samples = batch(args.batch, args.size, on)
+    ratio, seconds, losses = {}, {}, {}
+    for precision in args.precisions:
+        work = {
+            "ours": partial(step, ours, images, samples, precision),
+            "peer": partial(step, peer, images, samples, precision),
+        }
+        losses[precision] = {name: compare_losses(model, images, samples, precision)
+                             for name, model in (("ours", ours), ("peer", peer))}  # fmt: skip
+        seconds[precision] = common.interleaved(work, args.rounds)
+        ratio[precision] = round(seconds[precision]["peer"]["total"] / seconds[precision]["ours"]["total"], 2)
+    setting = {"vfm": args.vfm, "size": args.size, "batch": args.batch, "rounds": args.rounds}
+    result = {"ratio": ratio, "seconds": rounded(seconds), "loss": losses, "setting": setting}
+    common.emit(result | {"machine": common.machine(on)}, args.json)
+
+
+def models(vfm: str, size: int, on: torch.device) -> tuple[nn.Module, nn.Module]:
+    """Ours, and the peer with the same weights."""
+    torch.manual_seed(0)
+    section = {"vfm": {"name": vfm, "img_size": size}, "adapter": {"type": "rein"}, "decode_head": HEAD}
+    ours, peer = (build_segmentor(section).to(on).train() for _ in range(2))
+    head = peer_head(HEAD | {"in_channels": [ours.backbone.vfm.num_features] * 4}).to(on).train()
+    missing = head.load_state_dict(ours.decode_head.state_dict(), strict=False)
+    assert not [key for key in missing.missing_keys if "empty_weight" not in key], missing
+    peer.decode_head = head
+    peer.load_state_dict(ours.state_dict(), strict=False)
+    peer.backbone.reins.__class__ = UnfusedRein
+    return ours, peer
+
+
+def batch(count: int, size: int, on: torch.device) -> tuple[Tensor, list[SegDataSample]]:
+    """Random images with about twelve classes in patches, as a street has."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, 3, size, size, generator=generator)
+    coarse = torch.randint(0, NUM_CLASSES, (count, 4, 4), generator=generator)
+    labels = coarse.repeat_interleave(size // 4, dim=1).repeat_interleave(size // 4, dim=2)
+    meta = {"img_shape": (size, size), "pad_shape": (size, size)}
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None].to(on)), metainfo=meta) for label in labels]
+    return images.to(on), samples
+
+
+def loss_of(model: nn.Module, images: Tensor, samples: list, precision: str, watch: common.Stopwatch) -> Tensor:
+    """One forward pass, timed as `backbone` and `head`."""
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        features, queries = model.backbone(images)
+        watch.lap("backbone")
+        if hasattr(model.decode_head, "takes_queries"):
+            losses = model.decode_head.loss((features, queries), samples, None)
+        else:
+            link(model.decode_head, queries)
+            losses = model.decode_head.loss(features, samples, None)
+        loss = sum(losses.values())
+        watch.lap("head and loss")
+    return loss
+
+
+def step(model: nn.Module, images: Tensor, samples: list, precision: str) -> dict[str, float]:
+    """Forward, loss and backward; seconds by phase."""
+    model.zero_grad(set_to_none=True)
+    watch = common.Stopwatch(images.device)
+    loss_of(model, images, samples, precision, watch).backward()
+    watch.lap("backward")
+    return watch.seconds
+
+
+@torch.no_grad()
+def compare_losses(model: nn.Module, images: Tensor, samples: list, precision: str, draws: int = 3) -> float:
+    """Mean loss over some draws of its random points."""
+    torch.manual_seed(0)
+    watch = common.Stopwatch(images.device)
+    losses = [loss_of(model, images, samples, precision, watch).float().item() for _ in range(draws)]
+    return round(sum(losses) / draws, 3)
+
+
+def rounded(seconds: dict) -> dict:
+    """Milliseconds are enough."""
+    return {key: rounded(value) if isinstance(value, dict) else round(value, 4) for key, value in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()
