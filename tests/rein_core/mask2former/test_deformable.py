@@ -6,7 +6,12 @@ import pytest
 import torch
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-from rein_core.mask2former.deformable import MultiScaleDeformableAttention, reference_points
+from rein_core.mask2former.deformable import (
+    MultiScaleDeformableAttention,
+    mix_by_grid,
+    mix_by_matrix,
+    reference_points,
+)
 
 SHAPES = [(2, 3), (4, 6), (8, 12)]
 
@@ -36,6 +41,22 @@ def test_forward_is_mmcvs():
     reference = reference_points(SHAPES, query.device)
     expected = mmcv_forward(attention, query, value, reference)
     torch.testing.assert_close(attention(query, value, reference, SHAPES), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_both_ways_to_mix_agree():
+    """Values and all gradients, with places inside, on the rim and far outside."""
+    torch.manual_seed(0)
+    n = sum(h * w for h, w in SHAPES)
+    value, weights = torch.randn(2, n, 16), torch.rand(2, n, 4, 3, 5)
+    places = 16 * torch.rand(2, n, 4, 3, 5, 2) - 3
+    results = []
+    for how in (mix_by_grid, mix_by_matrix):
+        given = [part.clone().requires_grad_() for part in (value, places, weights)]
+        mixed = how(*given, SHAPES)
+        gradients = torch.autograd.grad(mixed.square().sum(), given)
+        results.append((mixed, *gradients))
+    for first, second in zip(*results, strict=True):
+        torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4)
 
 
 def test_reference_points_are_centres_of_cells():
