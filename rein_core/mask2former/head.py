@@ -56,7 +56,7 @@ class ReinMask2FormerHead(BaseModule):
     ):
         super().__init__()
         self.num_classes = self.out_channels = num_classes
-        self.align_corners, self.num_heads = False, num_heads
+        self.align_corners = False
         self.link_queries, self.replace_query_feat = link_queries, replace_query_feat
         self.losses = MaskLosses(**loss or {})
         self.pixel_decoder = PixelDecoder(
@@ -82,18 +82,22 @@ class ReinMask2FormerHead(BaseModule):
         Args:
             inputs: (four levels fine to coarse, queries [q, c] or None), or only the levels.
         """
+        cls, embeds, mask_features = self._decode(inputs)
+        return cls, [_masks(embed, mask_features) for embed in embeds]
+
+    def _decode(self, inputs: tuple | list) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Class logits and mask embeddings [b, q, c] of every layer, and the features [b, c, h, w] they multiply."""
         features, queries = inputs if isinstance(inputs, tuple) else (inputs, None)
         mask_features, memory = self.pixel_decoder(features)
-        batch = len(mask_features)
-        query_pos, query = (part.expand(batch, -1, -1) for part in self._queries(queries))
+        query_pos, query = (part.expand(len(mask_features), -1, -1) for part in self._queries(queries))
         levels = [self._level(memory[i], i) for i in range(_NUM_LEVELS)]
-        shapes = [tuple(level.shape[2:]) for level in memory]
-        predictions = [self._predict(query, mask_features)]
+        small = [_resize(mask_features.detach(), level.shape[2:]) for level in memory]
+        predictions = [self._predict(query)]
         for i, layer in enumerate(self.transformer_decoder.layers):
-            blocked = self._attention_mask(predictions[-1][1], shapes[i % _NUM_LEVELS])
-            query = layer(query, query_pos, *levels[i % _NUM_LEVELS], blocked)
-            predictions.append(self._predict(query, mask_features))
-        return [cls for cls, _ in predictions], [mask for _, mask in predictions]
+            seen = _attention_mask(predictions[-1][1].detach(), small[i % _NUM_LEVELS])
+            query = layer(query, query_pos, *levels[i % _NUM_LEVELS], seen)
+            predictions.append(self._predict(query))
+        return [cls for cls, _ in predictions], [embed for _, embed in predictions], mask_features
 
     def _queries(self, queries: Tensor | None) -> tuple[Tensor, Tensor]:
         """Positions and first content of the queries, [q, c] each."""
@@ -111,17 +115,9 @@ class ReinMask2FormerHead(BaseModule):
         content = memory.flatten(2).transpose(1, 2) + self.level_embed.weight[index]
         return content, positions.flatten(1).T.to(content.dtype)
 
-    def _predict(self, query: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
+    def _predict(self, query: Tensor) -> tuple[Tensor, Tensor]:
         query = self.transformer_decoder.post_norm(query)
-        return self.cls_embed(query), torch.einsum("bqc,bchw->bqhw", self.mask_embed(query), mask_features)
-
-    @torch.no_grad()
-    def _attention_mask(self, masks: Tensor, shape: tuple[int, int]) -> Tensor:
-        """True where a query must not look: outside of its last mask, unless that is empty. [b·heads, q, n]."""
-        masks = F.interpolate(masks.float(), size=shape, mode="bilinear", align_corners=False).flatten(2)
-        blocked = masks < 0
-        blocked &= ~blocked.all(dim=-1, keepdim=True)
-        return blocked.repeat_interleave(self.num_heads, dim=0)
+        return self.cls_embed(query), self.mask_embed(query)
 
     def loss(self, inputs: tuple | list, data_samples: list, train_cfg: dict | None) -> dict[str, Tensor]:
         """`loss_cls`, `loss_mask`, `loss_dice` of the last layer, and with `d0.`, `d1.` … those of the ones before.
@@ -130,9 +126,9 @@ class ReinMask2FormerHead(BaseModule):
             inputs: as in `forward`.
             data_samples: mmseg's, with `gt_sem_seg` [1, h, w], all of one size.
         """
-        cls, masks = self.forward(inputs)
+        cls, embeds, mask_features = self._decode(inputs)
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
-        losses = self.losses(torch.stack(cls), torch.stack(masks), labels)
+        losses = self.losses(torch.stack(cls), torch.stack(embeds), mask_features, labels)
         named = {}
         for layer in range(len(cls)):
             prefix = "" if layer == len(cls) - 1 else f"d{layer}."
@@ -141,9 +137,29 @@ class ReinMask2FormerHead(BaseModule):
 
     def predict(self, inputs: tuple | list, img_metas: list[dict], test_cfg: dict) -> Tensor:
         """Class scores [b, classes, h, w], Σ over queries of P(class) · P(mask); padding is part of the input."""
-        cls, masks = self.forward(inputs)
-        masks = F.interpolate(masks[-1].float(), scale_factor=_STRIDE, mode="bilinear", align_corners=False)
+        cls, embeds, mask_features = self._decode(inputs)
+        masks = _masks(embeds[-1], mask_features).float()
+        masks = F.interpolate(masks, scale_factor=_STRIDE, mode="bilinear", align_corners=False)
         return torch.einsum("bqk,bqhw->bkhw", cls[-1].float().softmax(dim=-1)[..., :-1], masks.sigmoid())
+
+
+def _masks(embed_bqc: Tensor, features_bchw: Tensor) -> Tensor:
+    return torch.einsum("bqc,bchw->bqhw", embed_bqc, features_bchw)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def _attention_mask(embed_bqc: Tensor, features_bchw: Tensor) -> Tensor:
+    """True where a query may look: inside of its last mask, or everywhere if that is empty. [b, 1, q, n].
+
+    Resizing is linear, so the features are resized, once, and not every layer's masks.
+    """
+    seen = (_masks(embed_bqc, features_bchw) >= 0).flatten(2)
+    seen |= ~seen.any(dim=-1, keepdim=True)
+    return seen[:, None]
 
 
 def head_from_authors(config: dict) -> dict:

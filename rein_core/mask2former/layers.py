@@ -1,5 +1,6 @@
 """Blocks that both decoders are made of, under the names that mmdet's checkpoints use."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -45,11 +46,17 @@ class Attention(nn.Module):
         key: Tensor,
         query_pos: Tensor,
         key_pos: Tensor,
-        mask: Tensor | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
-        """query [b, m, c] attends to key [b, n, c]; `mask` bool [b·heads, m, n] is True where it must not look."""
-        attended, _ = self.attn(query + query_pos, key + key_pos, key, attn_mask=mask, need_weights=False)
-        return query + attended
+        """query [b, m, c] attends to key [b, n, c]; `seen` bool [b, 1, m, n] is True where it may look."""
+        sources = (query + query_pos, key + key_pos, key)
+        weights, biases = self.attn.in_proj_weight.chunk(3), self.attn.in_proj_bias.chunk(3)
+        q, k, v = (
+            F.linear(source, weight, bias).unflatten(-1, (self.attn.num_heads, -1)).transpose(1, 2)
+            for source, weight, bias in zip(sources, weights, biases, strict=True)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return query + self.attn.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 def xavier(module: nn.Module) -> None:

@@ -7,10 +7,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from rein_core.mask2former.matching import match
+from rein_core.mask2former.matching import Pairs, match
 from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points
-
-IGNORE = 255
 
 
 @dataclass(frozen=True)
@@ -34,26 +32,24 @@ class MaskLosses:
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
-    def __call__(self, cls_lbqk: Tensor, mask_lbqhw: Tensor, labels_bhw: Tensor) -> dict[str, Tensor]:
+    def __call__(self, cls_lbqk: Tensor, embed_lbqc: Tensor, features_bchw: Tensor, labels_bhw: Tensor) -> dict:
         """Losses of each layer [l] as `cls`, `mask` and `dice`, computed in float32.
 
         Args:
             cls_lbqk: class logits; the last class is "no object".
-            mask_lbqhw: mask logits.
+            embed_lbqc, features_bchw: their products are the mask logits; full maps are made of matched masks only.
             labels_bhw: class ids, 255 where there is none.
         """
-        cls_lbqk, mask_lbqhw = cls_lbqk.float(), mask_lbqhw.float()
-        classes = [ids[ids != IGNORE] for ids in (label.unique() for label in labels_bhw)]
+        cls_lbqk, embed_lbqc, features_bchw = cls_lbqk.float(), embed_lbqc.float(), features_bchw.float()
         weights = (self.class_weight, self.mask_weight, self.dice_weight)
-        pairs = match(cls_lbqk, mask_lbqhw, labels_bhw, classes, self.num_points, weights).to(labels_bhw.device)
-        num_masks = mean_over_ranks(cls_lbqk.new_tensor(sum(map(len, classes)))).clamp(min=1)
-        mask, dice = self._mask_losses(mask_lbqhw, labels_bhw, pairs, num_masks)
+        pairs = match(cls_lbqk, embed_lbqc, features_bchw, labels_bhw, self.num_points, weights)
+        mask, dice = self._mask_losses(embed_lbqc, features_bchw, labels_bhw, pairs)
         return {"cls": self._class_loss(cls_lbqk, pairs), "mask": mask, "dice": dice}
 
-    def _class_loss(self, cls_lbqk: Tensor, pairs: Tensor) -> Tensor:
+    def _class_loss(self, cls_lbqk: Tensor, pairs: Pairs) -> Tensor:
         num_classes = cls_lbqk.shape[-1] - 1
         target = torch.full(cls_lbqk.shape[:3], num_classes, device=cls_lbqk.device)
-        target[pairs[0], pairs[1], pairs[2]] = pairs[3]
+        target[pairs.layer, pairs.image, pairs.query] = pairs.label
         weight = cls_lbqk.new_ones(num_classes + 1)
         weight[-1] = self.no_object_weight
         loss = F.cross_entropy(cls_lbqk.flatten(0, 2), target.flatten(), weight, reduction="none")
@@ -61,36 +57,35 @@ class MaskLosses:
         return self.class_weight * per_layer
 
     def _mask_losses(
-        self, mask_lbqhw: Tensor, labels_bhw: Tensor, pairs: Tensor, num_masks: Tensor
+        self, embed_lbqc: Tensor, features_bchw: Tensor, labels_bhw: Tensor, pairs: Pairs
     ) -> tuple[Tensor, Tensor]:
-        layer, image, query, label = pairs
-        if not len(layer):  # nothing is labelled: no loss, but a gradient for every rank
-            nothing = mask_lbqhw.flatten(1).sum(dim=1) * 0
+        if not sum(pairs.per_image):  # nothing is labelled: no loss, but a gradient for every rank
+            nothing = embed_lbqc.flatten(1).sum(dim=1) * 0 + features_bchw.sum() * 0
             return nothing, nothing
-        logits_mhw = mask_lbqhw[layer, image, query]
-        points = uncertain_points(logits_mhw, self.num_points, self.oversample_ratio, self.importance_sample_ratio)
+        embeds = embed_lbqc[pairs.layer, pairs.image, pairs.query].split(pairs.per_image)
+        logits_mhw = torch.cat([torch.einsum("mc,chw->mhw", *both) for both in zip(embeds, features_bchw, strict=True)])
+        points = uncertain_points(
+            logits_mhw.detach(), self.num_points, self.oversample_ratio, self.importance_sample_ratio
+        )
         logits = sample_maps(logits_mhw[:, None], points).squeeze(1)
-        truth = _truth(labels_bhw, image, label, points)
+        truth = _truth(labels_bhw, pairs, points)
         cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1)
         probability = logits.sigmoid()
         overlap = 2 * (probability * truth).sum(dim=1) + 1
         dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
-        zero = mask_lbqhw.new_zeros(len(mask_lbqhw))
+        zero = embed_lbqc.new_zeros(len(embed_lbqc))
+        num_masks = mean_over_ranks(pairs.num_masks)
         return (
-            self.mask_weight * zero.index_add(0, layer, cross_entropy) / num_masks,
-            self.dice_weight * zero.index_add(0, layer, dice) / num_masks,
+            self.mask_weight * zero.index_add(0, pairs.layer, cross_entropy) / num_masks,
+            self.dice_weight * zero.index_add(0, pairs.layer, dice) / num_masks,
         )
 
 
 @torch.no_grad()
-def _truth(labels_bhw: Tensor, image: Tensor, label: Tensor, points: Tensor) -> Tensor:
+def _truth(labels_bhw: Tensor, pairs: Pairs, points: Tensor) -> Tensor:
     """Values [m, p] of each pair's true mask; image by image, so that no label map is copied."""
-    truth = torch.empty(points.shape[:2], device=points.device)
-    for index in range(len(labels_bhw)):
-        of_image = image == index
-        maps = labels_bhw[index].expand(len(label[of_image]), -1, -1)
-        truth[of_image] = sample_classes(maps, label[of_image], points[of_image])
-    return truth
+    parts = zip(labels_bhw, pairs.label.split(pairs.per_image), points.split(pairs.per_image), strict=True)
+    return torch.cat([sample_classes(image, label, places) for image, label, places in parts])
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

@@ -1,62 +1,89 @@
 """Which query answers for which class of an image: all layers' costs at once, and one copy to the host a step."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from rein_core.mask2former.points import sample_classes, sample_maps
+from rein_core.mask2former.points import class_weights, sample_maps
+
+
+@dataclass
+class Pairs:
+    """Matches, sorted by image.
+
+    Args:
+        layer, image, query, label: int64 [m] on the device.
+        per_image: how many of the m each image has; on the host.
+        num_masks: what mask losses are divided by: classes over all images, at least one each.
+    """
+
+    layer: Tensor
+    image: Tensor
+    query: Tensor
+    label: Tensor
+    per_image: list[int]
+    num_masks: Tensor
 
 
 @torch.no_grad()
 def match(
     cls_lbqk: Tensor,
-    mask_lbqhw: Tensor,
+    embed_lbqc: Tensor,
+    features_bchw: Tensor,
     labels_bhw: Tensor,
-    classes: list[Tensor],
     num_points: int,
     weights: tuple[float, float, float],
-) -> Tensor:
+) -> Pairs:
     """Minimum-cost matches of every layer and image (Cheng et al., NeurIPS 2021, section 3.2; CVPR 2022, section 3.3).
 
     Args:
         cls_lbqk: class logits of all layers and images.
-        mask_lbqhw: mask logits.
-        labels_bhw: class ids.
-        classes: for each image the ids that occur in it.
+        embed_lbqc, features_bchw: their products are the mask logits.
+        labels_bhw: class ids; others than the k - 1 classes are nothing.
         num_points: random points on which masks are compared, the same for all layers.
         weights: of class, mask and dice cost.
-
-    Returns:
-        int64 [4, pairs] on the host: layer, image, query and class id of each pair, in the order of the layers.
     """
-    num_layers, num_images, num_queries = cls_lbqk.shape[:3]
-    points = torch.rand(num_images, num_points, 2, device=labels_bhw.device)
-    predicted = sample_maps(mask_lbqhw.transpose(0, 1).flatten(1, 2).float(), points)
-    probability = cls_lbqk.float().softmax(dim=-1)
-    costs = []
-    for image, ids in enumerate(classes):
-        truth = sample_classes(labels_bhw[image].expand(len(ids), -1, -1), ids, points[image].expand(len(ids), -1, -1))
-        cost = -weights[0] * probability[:, image, :, ids].flatten(0, 1) + _mask_costs(predicted[image], truth, weights)
-        costs.append(cost.flatten())
-    host = torch.cat(costs).cpu().numpy() if costs else np.empty(0)
-    sizes = [num_layers * num_queries * len(ids) for ids in classes]
-    ids_on_host = [ids.tolist() for ids in classes]
-    pairs = []
-    for image, cost in enumerate(np.split(host, np.cumsum(sizes)[:-1])):
-        for layer, matrix in enumerate(cost.reshape(num_layers, num_queries, -1)):
-            queries, columns = linear_sum_assignment(matrix)
-            pairs += [(layer, image, q, ids_on_host[image][n]) for q, n in zip(queries, columns, strict=True)]
-    return torch.tensor(sorted(pairs), dtype=torch.long).reshape(-1, 4).T
+    num_layers, num_images, num_queries, num_classes = *cls_lbqk.shape[:3], cls_lbqk.shape[3] - 1
+    device = labels_bhw.device
+    points = torch.rand(num_images, num_points, 2, device=device)
+    truth_bnp = class_weights(labels_bhw, points, num_classes)
+    costs_bln = []
+    for image, sampled_cp in enumerate(sample_maps(features_bchw, points)):
+        logits = embed_lbqc[:, image].flatten(0, 1) @ sampled_cp
+        cost = _mask_costs(logits, truth_bnp[image], weights)
+        costs_bln.append(cost - weights[0] * cls_lbqk[:, image].flatten(0, 1).softmax(dim=-1)[:, :-1])
+    present = torch.zeros(num_images, 256, device=device)
+    present.scatter_(1, labels_bhw.flatten(1), 1.0)
+    host = torch.cat([torch.stack(costs_bln).flatten(), present[:, :num_classes].flatten()]).cpu().numpy()
+    present = host[-num_images * num_classes :].reshape(num_images, num_classes) > 0
+    costs = host[: -present.size].reshape(num_images, num_layers, num_queries, num_classes)
+    return _pairs(costs, present, device)
+
+
+def _pairs(costs: np.ndarray, present: np.ndarray, device: torch.device) -> Pairs:
+    found, per_image = [np.empty((0, 4), dtype=np.int64)], []
+    for image, (of_image, here) in enumerate(zip(costs, present, strict=True)):
+        ids, before = np.flatnonzero(here), len(found)
+        for layer, matrix in enumerate(of_image):
+            queries, columns = linear_sum_assignment(matrix[:, ids])
+            found.append(
+                np.stack([np.full_like(queries, layer), np.full_like(queries, image), queries, ids[columns]], axis=1)
+            )
+        per_image.append(sum(map(len, found[before:])))
+    pairs = torch.from_numpy(np.concatenate(found).T.copy()).to(device, non_blocking=True)
+    num_masks = torch.tensor(float(np.maximum(present.sum(axis=1), 1).sum())).to(device, non_blocking=True)
+    return Pairs(*pairs, per_image, num_masks)
 
 
 def _mask_costs(logits_qp: Tensor, truth_np: Tensor, weights: tuple[float, float, float]) -> Tensor:
     """Binary cross-entropy and dice between every query and every class, [q, n]."""
-    num_points = logits_qp.shape[1]
-    as_true, as_false = F.softplus(-logits_qp), F.softplus(logits_qp)
-    cross_entropy = (as_true @ truth_np.T + as_false @ (1 - truth_np).T) / num_points
-    probability = logits_qp.sigmoid()
+    agreement = logits_qp @ truth_np.T
+    cross_entropy = (F.softplus(logits_qp).sum(dim=1)[:, None] - agreement) / logits_qp.shape[1]
+    probability = logits_qp.sigmoid_()
     overlap = 2 * probability @ truth_np.T + 1
     total = probability.sum(dim=1)[:, None] + truth_np.sum(dim=1)[None] + 1
     return weights[1] * cross_entropy + weights[2] * (1 - overlap / total)

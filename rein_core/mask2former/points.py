@@ -1,5 +1,7 @@
 """Values of maps at points: masks are compared on points, never on whole images (PointRend, CVPR 2020)."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,27 +13,37 @@ def sample_maps(maps_bchw: Tensor, points_bp2: Tensor) -> Tensor:
     return F.grid_sample(maps_bchw, grid, align_corners=False).squeeze(-1)
 
 
-def sample_classes(labels_mhw: Tensor, classes_m: Tensor, points_mp2: Tensor) -> Tensor:
+def sample_classes(labels_hw: Tensor, classes_m: Tensor, points_mp2: Tensor) -> Tensor:
     """Bilinear values [m, p] of the masks `labels == class` at points in 0 to 1, without building the masks.
 
     Args:
-        labels_mhw: class ids, one map a mask (it may be an expanded view).
+        labels_hw: class ids of one image.
         classes_m: the class of each mask.
     """
-    height, width = labels_mhw.shape[1:]
-    place = points_mp2 * points_mp2.new_tensor([width, height]) - 0.5
-    corner = place.floor()
-    fraction = place - corner
     total = torch.zeros(points_mp2.shape[:2], device=points_mp2.device)
-    rows = torch.arange(len(labels_mhw), device=labels_mhw.device)[:, None]
-    for dx in (0, 1):
-        for dy in (0, 1):
-            x, y = (corner[..., 0] + dx).long(), (corner[..., 1] + dy).long()
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            label = labels_mhw[rows, y.clamp(0, height - 1), x.clamp(0, width - 1)]
-            weight = (1 - dx - fraction[..., 0]).abs() * (1 - dy - fraction[..., 1]).abs()
-            total += weight * ((label == classes_m[:, None]) & inside)
+    for place, weight in _corners(labels_hw.shape, points_mp2):
+        total += weight * (labels_hw.flatten()[place] == classes_m[:, None])
     return total
+
+
+def class_weights(labels_bhw: Tensor, points_bp2: Tensor, num_classes: int) -> Tensor:
+    """As `sample_classes` for all classes: [b, classes, p]."""
+    total = torch.zeros(*points_bp2.shape[:2], 256, device=points_bp2.device)
+    for place, weight in _corners(labels_bhw.shape[1:], points_bp2):
+        total.scatter_add_(2, labels_bhw.flatten(1).gather(1, place)[..., None], weight[..., None])
+    return total[..., :num_classes].transpose(1, 2).contiguous()
+
+
+def _corners(size: tuple[int, int], points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The four pixels around each point, as index into a flattened map, and their weights, 0 outside."""
+    height, width = size
+    x, y = (points[..., 0] * width - 0.5), (points[..., 1] * height - 0.5)
+    left, top = x.floor(), y.floor()
+    for column, across in ((left, left + 1 - x), (left + 1, x - left)):
+        for row, down in ((top, top + 1 - y), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+            yield place.long(), across * down * inside
 
 
 @torch.no_grad()

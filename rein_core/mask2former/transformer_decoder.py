@@ -15,9 +15,9 @@ class DecoderLayer(nn.Module):
         self.ffn = FeedForward(embed_dims, ffn_channels)
         self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
 
-    def forward(self, query: Tensor, query_pos: Tensor, memory: Tensor, memory_pos: Tensor, mask: Tensor) -> Tensor:
-        """Queries [b, m, c] after looking at memory [b, n, c] where mask [b·heads, m, n] is False."""
-        query = self.norms[0](self.cross_attn(query, memory, query_pos, memory_pos, mask))
+    def forward(self, query: Tensor, query_pos: Tensor, memory: Tensor, memory_pos: Tensor, seen: Tensor) -> Tensor:
+        """Queries [b, m, c] after looking at memory [b, n, c] where `seen` [b, 1, m, n] is True."""
+        query = self.norms[0](self.cross_attn(query, memory, query_pos, memory_pos, seen))
         query = self.norms[1](self.self_attn(query, query, query_pos, query_pos))
         return self.norms[2](self.ffn(query))
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 import rein_core  # noqa: F401  (its stub lets mmcv.ops be imported)
 
@@ -24,3 +25,15 @@ def tiny() -> Callable[..., dict]:
         return default | {"test_cfg": {"mode": "whole"}} | parts
 
     return section
+
+
+@pytest.fixture(scope="session")
+def factors() -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """Any mask logits [l, b, q, h, w] as embeddings [l, b, q, c] and features [b, c, h, w] whose products they are."""
+
+    def split(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        layers, batch, queries = masks.shape[:3]
+        one_hot = torch.eye(layers * queries).view(layers, 1, queries, -1).expand(-1, batch, -1, -1)
+        return one_hot, masks.transpose(0, 1).flatten(1, 2)
+
+    return split

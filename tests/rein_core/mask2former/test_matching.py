@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from rein_core.mask2former.matching import match
-from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points
+from rein_core.mask2former.points import class_weights, sample_classes, sample_maps, uncertain_points
 
 WEIGHTS = (2.0, 5.0, 5.0)
 
@@ -20,14 +20,15 @@ def literal_cost(cls_qk, mask_qp, truth_p, class_id, query) -> float:
     return float(sum(weight * term for weight, term in zip(WEIGHTS, terms, strict=True)))
 
 
-def test_pairs_have_the_least_cost_of_all_permutations():
+def test_pairs_have_the_least_cost_of_all_permutations(factors):
     torch.manual_seed(0)
     cls, masks = torch.randn(2, 2, 4, 6), torch.randn(2, 2, 4, 8, 8)
     labels = torch.randint(0, 3, (2, 16, 16))
     labels[1][labels[1] == 2] = 255
     classes = [torch.tensor([0, 1, 2]), torch.tensor([0, 1])]
     torch.manual_seed(1)
-    pairs = match(cls, masks, labels, classes, 50, WEIGHTS)
+    pairs = match(cls, *factors(masks), labels, 50, WEIGHTS)
+    assert pairs.per_image == [6, 4] and pairs.num_masks == 5
     torch.manual_seed(1)
     points = torch.rand(2, 50, 2)
     for layer, image in itertools.product(range(2), range(2)):
@@ -48,14 +49,15 @@ def test_pairs_have_the_least_cost_of_all_permutations():
             for queries in itertools.permutations(range(4), len(classes[image]))
         ]
         best = min(options, key=lambda option: sum(cost[pair] for pair in option))
-        found = pairs.T[(pairs[0] == layer) & (pairs[1] == image)]
-        assert {tuple(pair) for pair in found[:, 2:].tolist()} == set(best)
+        chosen = (pairs.layer == layer) & (pairs.image == image)
+        found = zip(pairs.query[chosen].tolist(), pairs.label[chosen].tolist(), strict=True)
+        assert set(found) == set(best)
 
 
-def test_an_image_without_labels_matches_nothing():
+def test_an_image_without_labels_matches_nothing(factors):
     labels = torch.full((1, 8, 8), 255)
-    pairs = match(torch.randn(3, 1, 4, 6), torch.randn(3, 1, 4, 8, 8), labels, [torch.empty(0).long()], 10, WEIGHTS)
-    assert pairs.shape == (4, 0)
+    pairs = match(torch.randn(3, 1, 4, 6), *factors(torch.randn(3, 1, 4, 8, 8)), labels, 10, WEIGHTS)
+    assert pairs.per_image == [0] and len(pairs.query) == 0 and pairs.num_masks == 1
 
 
 def test_sampled_classes_are_those_of_built_masks():
@@ -64,7 +66,12 @@ def test_sampled_classes_are_those_of_built_masks():
     classes, points = torch.tensor([0, 3, 2]), torch.rand(3, 200, 2)
     masks = (labels == classes[:, None, None]).float()
     expected = sample_maps(masks[:, None], points)[:, 0]
-    torch.testing.assert_close(sample_classes(labels, classes, points), expected, rtol=1e-4, atol=1e-5)
+    by_image = torch.cat(
+        [sample_classes(*part) for part in zip(labels, classes.split(1), points.split(1), strict=True)]
+    )
+    torch.testing.assert_close(by_image, expected, rtol=1e-4, atol=1e-5)
+    of_all = class_weights(labels, points, 4)
+    torch.testing.assert_close(of_all[torch.arange(3), classes], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_uncertain_points_lie_near_the_border():
