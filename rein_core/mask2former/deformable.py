@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -110,6 +111,7 @@ class SparseMix(torch.autograd.Function):
     """
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx, rows, x, y, weights, width, height, starts, heads, batch):
         """rows [b·cells·heads, d]; x, y, weights [b·n·heads, k]; width, height, starts [k] → [b·n·heads, d]."""
         xs, in_x, along_x = _corners(x, width)
@@ -125,6 +127,7 @@ class SparseMix(torch.autograd.Function):
         return matrix @ rows
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     def backward(ctx, grad):
         """Gradients of rows, x, y and weights."""
         rows, weights, columns, values, ix0, ix1, iy0, iy1, wx0, wx1, wy0, wy1 = ctx.saved_tensors

@@ -59,6 +59,17 @@ def test_both_ways_to_mix_agree():
         torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4)
 
 
+def test_bfloat16_is_mixed_in_float32():
+    attention, n = random_attention(), sum(h * w for h, w in SHAPES)
+    query = torch.randn(2, n, 16, requires_grad=True)
+    reference = reference_points(SHAPES, query.device)
+    exact = attention(query, query, reference, SHAPES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = attention(query, query, reference, SHAPES)
+    rounded.float().square().mean().backward()
+    assert (rounded - exact).norm() < 0.05 * exact.norm() and query.grad.isfinite().all()
+
+
 def test_reference_points_are_centres_of_cells():
     points = reference_points([(1, 2), (2, 2)], torch.device("cpu"))
     assert points.tolist()[:3] == [[0.25, 0.5], [0.75, 0.5], [0.25, 0.25]]
