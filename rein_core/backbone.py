@@ -1,5 +1,6 @@
 """VFM + adapter → four feature levels and the queries for the head."""
 
+import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
@@ -76,6 +77,7 @@ def _default_levels(vfm: nn.Module, depth: int) -> list[int]:
 
 
 def _rescale(level: Tensor, scale: float) -> Tensor:
+    level = level.contiguous(memory_format=torch.channels_last)  # what interpolation and convolutions are fast in
     if scale == 1:
         return level
     return F.interpolate(level, scale_factor=scale, mode="bilinear", align_corners=False)

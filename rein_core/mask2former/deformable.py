@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.sparse import csr_matrix
@@ -139,9 +140,7 @@ class SparseMix(torch.autograd.Function):
         top, bottom = wx0 * g00 + wx1 * g01, wx0 * g10 + wx1 * g11
         grad_weights = wx0 * left + wx1 * right
         grad_x, grad_y = weights * (ix1 * right - ix0 * left), weights * (iy1 * bottom - iy0 * top)
-        shape = (len(grad), len(rows))
-        parts = (values.numpy().ravel(), columns.numpy().ravel(), matrix.crow_indices().numpy())
-        grad_rows = torch.from_numpy(csr_matrix(parts, shape=shape).T @ grad.numpy())
+        grad_rows = _transposed_product(columns, values, len(rows), grad)
         return grad_rows, grad_x, grad_y, grad_weights, None, None, None, None, None
 
 
@@ -159,6 +158,12 @@ def _matrix(columns: Tensor, values: Tensor, width: int) -> Tensor:
     num_rows, per_row = len(columns), columns[0].numel()
     bounds = torch.arange(0, num_rows * per_row + 1, per_row, dtype=torch.int32)
     return torch.sparse_csr_tensor(bounds, columns.view(-1), values.view(-1), (num_rows, width), check_invariants=False)
+
+
+def _transposed_product(columns: Tensor, values: Tensor, width: int, grad: Tensor) -> Tensor:
+    bounds = np.arange(0, values.numel() + 1, values[0].numel(), dtype=np.int32)
+    matrix = csr_matrix((values.numpy().ravel(), columns.numpy().ravel(), bounds), shape=(len(grad), width))
+    return torch.from_numpy(matrix.T @ grad.numpy())
 
 
 def pixels(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:
