@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("pipelines.evaluate", "mIoU of a model on each domain"),
     "predict": ("pipelines.predict", "label maps and overlays for a folder of images"),
     "register": ("pipelines.register", "put a checkpoint into MLflow's model registry"),
+    "import-authors": ("pipelines.import_authors", "the authors' released checkpoints → ours"),
     "tune": ("tuning.search", "search token length and rank"),
     "demo": ("pipelines.demo", "all of it on procedural streets, in ten minutes"),
 }

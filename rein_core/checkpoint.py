@@ -82,7 +82,12 @@ def load_trained(segmentor: nn.Module, folder: str | Path) -> None:
         state = load_file(Path(folder) / WEIGHTS)
     except SafetensorError as error:
         raise ValueError(f"{folder}/{WEIGHTS} is damaged ({error}): take another checkpoint of the run") from error
-    check_keys(f"checkpoint {folder}", state, trained_state(segmentor))
+    load_state(segmentor, f"checkpoint {folder}", state)
+
+
+def load_state(segmentor: nn.Module, what: str, state: dict[str, Tensor]) -> None:
+    """All trained parameters in place, by name. Raises ValueError as `check_keys`; `what` is the state in its words."""
+    check_keys(what, state, trained_state(segmentor))
     own = segmentor.state_dict()
     for name, value in state.items():
         own[name].copy_(value)

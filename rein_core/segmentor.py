@@ -1,5 +1,8 @@
 """The segmentor: an mmseg EncoderDecoder built from a recipe's model section, and prediction with it."""
 
+from collections.abc import Iterator
+from itertools import product
+
 import cv2
 import numpy as np
 import timm
@@ -26,6 +29,37 @@ class VFMSegmentor(EncoderDecoder):
         """Images [b, 3, h, w] → (four levels, queries), or only the levels for mmseg's other heads."""
         features, queries = self.backbone(inputs)
         return (features, queries) if getattr(self.decode_head, "takes_queries", False) else features
+
+    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Mean logits [b, classes, h, w] over all windows that see a pixel, as mmseg's, but several windows at a time.
+
+        `test_cfg` has `crop_size`, `stride` and, if wanted, `windows_per_batch`.
+        """
+        size = inputs.shape[2:]
+        crop = tuple(min(sides) for sides in zip(self.test_cfg["crop_size"], size, strict=True))
+        corners = list(product(*map(_window_starts, size, crop, self.test_cfg["stride"])))
+        total = inputs.new_zeros(len(inputs), self.out_channels, *size, dtype=torch.float32)
+        count = inputs.new_zeros(size)
+        for some in batched(corners, self.test_cfg.get("windows_per_batch", 4)):
+            places = [(..., slice(y, y + crop[0]), slice(x, x + crop[1])) for y, x in some]
+            metas = [{"img_shape": crop, "ori_shape": crop, "pad_shape": crop}] * (len(inputs) * len(places))
+            logits = self.encode_decode(torch.cat([inputs[place] for place in places]), metas)
+            for place, part in zip(places, logits.split(len(inputs)), strict=True):
+                total[place] += part
+                count[place] += 1
+        return total.div_(count)
+
+
+def _window_starts(length: int, crop: int, stride: int) -> list[int]:
+    """Where windows begin along one side; the last one ends with the image."""
+    steps = -(-max(length - crop, 0) // stride) + 1
+    return [min(i * stride, length - crop) for i in range(steps)]
+
+
+def batched(items: list, size: int) -> Iterator[list]:
+    """Runs of up to `size` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def build_segmentor(model: dict) -> nn.Module:

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import hashlib
 import importlib
+import math
 import sys
 import zipfile
 from dataclasses import dataclass, field
@@ -133,14 +134,31 @@ def _create(name: str, patch_size: int, img_size: int, seed: int) -> nn.Module:
 
 
 def _timm_keys(source: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """An original release's names → timm's, by timm's own rules, at the release's own sizes."""
+    """An original release's names → timm's, by timm's own rules.
+
+    The rules also resize, their way, to the model they are given: it gets the sizes of the file, so that they don't.
+    """
     with torch.device("meta"):
-        native = timm.create_model(timm_name(name).split(".")[0], num_classes=0)
-    rules = getattr(importlib.import_module(type(native).__module__), "checkpoint_filter_fn", None)
+        like_file = timm.create_model(timm_name(name).split(".")[0], num_classes=0, **_sizes(source))
+    rules = getattr(importlib.import_module(type(like_file).__module__), "checkpoint_filter_fn", None)
     if rules is None or not source:
         return source
     with contextlib.redirect_stdout(sys.stderr):  # some rules print
-        return rules(dict(source), native)
+        return rules(dict(source), like_file)
+
+
+def _sizes(source: dict[str, Tensor]) -> dict[str, int]:
+    """Patch and image size of a file with patches and one row of positions; nothing for other files."""
+    kernels = [v for k, v in source.items() if k.endswith((_PATCH, "visual.conv1.weight")) and v.dim() == 4]
+    rows = [
+        v.shape[-2]
+        for k, v in source.items()
+        if k.endswith(("pos_embed", "visual.positional_embedding")) and "decoder" not in k and v.dim() in (2, 3)
+    ]
+    if not kernels or not rows:
+        return {}
+    patch_size = kernels[0].shape[-1]
+    return {"patch_size": patch_size, "img_size": patch_size * math.isqrt(rows[0])}
 
 
 def _hub_weights(name: str) -> dict[str, Tensor]:

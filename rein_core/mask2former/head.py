@@ -138,9 +138,12 @@ class ReinMask2FormerHead(BaseModule):
     def predict(self, inputs: tuple | list, img_metas: list[dict], test_cfg: dict) -> Tensor:
         """Class scores [b, classes, h, w], Σ over queries of P(class) · P(mask); padding is part of the input."""
         cls, embeds, mask_features = self._decode(inputs)
+        classes_bqk = cls[-1].float().softmax(dim=-1)[..., :-1]
         masks = _masks(embeds[-1], mask_features).float()
-        masks = F.interpolate(masks, scale_factor=_STRIDE, mode="bilinear", align_corners=False)
-        return torch.einsum("bqk,bqhw->bkhw", cls[-1].float().softmax(dim=-1)[..., :-1], masks.sigmoid())
+        size = [_STRIDE * side for side in masks.shape[2:]]
+        images = [torch.einsum("qk,qhw->khw", classes, _resize(mask[None], size)[0].sigmoid_())
+                  for classes, mask in zip(classes_bqk, masks, strict=True)]  # fmt: skip
+        return torch.stack(images)
 
 
 def _masks(embed_bqc: Tensor, features_bchw: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class FeedForward(nn.Module):
     def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.ReLU()), nn.Linear(hidden_dims, embed_dims)
+            nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.ReLU(inplace=True)), nn.Linear(hidden_dims, embed_dims)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -152,6 +152,16 @@ def test_original_releases_load(architecture, rename, extra, tmp_path, monkeypat
     assert not report.missing and not report.unexpected
 
 
+@pytest.mark.parametrize(("patch_size", "img_size"), [(14, 70), (16, 96), (16, 512)])
+def test_a_file_of_the_right_size_arrives_unchanged(patch_size, img_size, tmp_path):
+    """The authors' converted DINOv2 is at patch 16 and 512 pixels already."""
+    model = load_vfm("dinov2_small", None, patch_size, img_size, seed=1)[0]
+    save_file(model.state_dict(), tmp_path / "converted.safetensors")
+    loaded, report = load_vfm("dinov2_small", str(tmp_path / "converted.safetensors"), patch_size, img_size)
+    assert report.resized == [] and len(report.matched) == len(model.state_dict())
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
+
+
 def test_a_torchscript_release_loads(tmp_path):
     """OpenAI's CLIP files are TorchScript archives."""
     model, _ = load_vfm("vit_tiny", None, img_size=64, seed=1)

@@ -1,0 +1,71 @@
+"""Sliding-window inference on one 1024×2048 image: ours against mmseg's `slide_inference` with mmdet's head.
+
+`python -m benchmarks.inference --json`: both have the same weights and see the same image, in turns, in one process.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import common
+from benchmarks.peers import link
+from benchmarks.train_step import models
+from rein_core.segmentor import VFMSegmentor
+
+WINDOW = {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--vfm", default="dinov2_small")
+    parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), help="height and width, in pixels")
+    args = parser.parse_args()
+    on = common.device()
+    ours, peer = (model.eval() for model in models(args.vfm, WINDOW["crop_size"][0], on))
+    for model in (ours, peer):
+        model.test_cfg = type(model.test_cfg)(WINDOW)
+    peer.slide_inference = super(VFMSegmentor, peer).slide_inference
+    peer.encode_decode = partial(peer_encode_decode, peer)
+    image = torch.randn(1, 3, *args.size, generator=torch.Generator().manual_seed(0)).to(on)
+    seconds = common.interleaved(
+        {"ours": partial(infer, ours, image), "peer": partial(infer, peer, image)}, args.rounds
+    )
+    same = (labels(ours, image) == labels(peer, image)).float().mean().item()
+    result = {
+        "ratio": round(seconds["peer"]["total"] / seconds["ours"]["total"], 2),
+        "seconds": {name: round(parts["total"], 3) for name, parts in seconds.items()},
+        "same_labels": round(same, 6),
+        "setting": {"vfm": args.vfm, "size": list(args.size), "rounds": args.rounds},
+        "machine": common.machine(on),
+    }
+    common.emit(result, args.json)
+
+
+def peer_encode_decode(model: nn.Module, images: Tensor, metas: list[dict]) -> Tensor:
+    """What mmseg's segmentor does, with the adapter's queries handed over."""
+    features, queries = model.backbone(images)
+    link(model.decode_head, queries)
+    size = tuple(images.shape[2:])
+    return model.decode_head.predict(features, [{"img_shape": size, "pad_shape": size}] * len(images), model.test_cfg)
+
+
+@torch.inference_mode()
+def infer(model: nn.Module, image: Tensor) -> dict[str, float]:
+    """Seconds of one image."""
+    watch = common.Stopwatch(image.device)
+    labels(model, image)
+    watch.lap("image")
+    return watch.seconds
+
+
+@torch.inference_mode()
+def labels(model: nn.Module, image: Tensor) -> Tensor:
+    """Class ids [1, h, w]."""
+    size = tuple(image.shape[2:])
+    return model.inference(image, [{"img_shape": size, "ori_shape": size, "pad_shape": size}]).argmax(dim=1)
+
+
+if __name__ == "__main__":
+    main()
