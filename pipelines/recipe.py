@@ -117,6 +117,9 @@ class Train(Settings):
     batch_size: int = Field(4, ge=1, description="over all workers together")
     num_workers: int = Field(1, ge=1, description="training processes: one a GPU, or several on a CPU")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on CUDA and on CPUs with AMX")
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="validate and save the moving average of the trained weights, such as 0.999"
+    )
     log_every: int = Field(10, ge=1, description="steps")
     checkpoint_every: int = Field(500, ge=1, description="steps; the last step is always kept")
     validate_every: int | None = Field(None, ge=1, description="steps; None: after the last step only")
@@ -194,8 +197,17 @@ def load_recipe(path: str, overrides: list[str] | None = None) -> Recipe:
         FileNotFoundError: no such recipe.
     """
     config = Config.fromfile(str(_find(path)), lazy_import=False)
-    config.merge_from_dict(dict(_override(item) for item in overrides or []))
+    changes = dict(_override(item) for item in overrides or [])
+    for part in ("adapter", "decode_head"):
+        _start_anew(config, part, changes.get(f"model.{part}.type"))
+    config.merge_from_dict(changes)
     return parse_recipe(config.to_dict())
+
+
+def _start_anew(config: Config, part: str, kind: str | None) -> None:
+    """Another kind of adapter or head has other settings: it begins with its own defaults."""
+    if kind and "model" in config and config.model.get(part, {}).get("type") != kind:
+        config.model[part] = {"type": kind}
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:

@@ -11,17 +11,24 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from rein_core.checkpoint import load_trained
+from rein_core.ema import Ema
 
 FILE = "trainer.pt"
 
 
-def save_trainer(folder: Path, optimizer: Optimizer, schedule: LRScheduler, step: int) -> None:
-    """Writes `folder`/trainer.pt: `step` counts finished steps, and is the stream's position too."""
+def save_trainer(folder: Path, optimizer: Optimizer, schedule: LRScheduler, step: int, ema: Ema | None = None) -> None:
+    """Writes `folder`/trainer.pt: `step` counts finished steps, and is the stream's position too.
+
+    Args:
+        ema: with its averages swapped in, as they are what the checkpoint's weights are.
+    """
     state = {"step": step, "optimizer": optimizer.state_dict(), "schedule": _plain(schedule.state_dict())}
-    torch.save(state, folder / FILE)
+    torch.save(state | ({"weights": ema.weights()} if ema else {}), folder / FILE)
 
 
-def load_trainer(folder: Path, segmentor: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> int:
+def load_trainer(
+    folder: Path, segmentor: nn.Module, optimizer: Optimizer, schedule: LRScheduler, ema: Ema | None = None
+) -> int:
     """Loads trained weights, optimizer and schedule in place, and returns the number of finished steps.
 
     Raises:
@@ -31,6 +38,8 @@ def load_trainer(folder: Path, segmentor: nn.Module, optimizer: Optimizer, sched
     state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
+    if ema:
+        ema.load(state["weights"])
     return state["step"]
 
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pipelines.trainer_state import load_trainer, save_trainer
 from pipelines.validation import validate
 from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
+from rein_core.ema import Ema
 
 PHASES = ("data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint")
 
@@ -55,6 +56,7 @@ class Loop:
         torch.manual_seed(recipe.seed)
         self.segmentor = build_segmentor(recipe.model_section()).to(self.device)
         self.optimizer, self.schedule = build_optimizer(self.segmentor, recipe.optimizer, recipe.train.steps)
+        self.ema = Ema(self.segmentor, recipe.train.ema_decay) if recipe.train.ema_decay else None
         self.first_step = self._resume()
         self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
         self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
@@ -95,6 +97,8 @@ class Loop:
             torch.nn.utils.clip_grad_norm_(self.segmentor.parameters(), self.recipe.optimizer.clip_grad)
         self.optimizer.step()
         self.schedule.step()
+        if self.ema:
+            self.ema.update()
         self.clock.lap("optimizer")
         return logged
 
@@ -128,7 +132,8 @@ class Loop:
         last = step == self.recipe.train.steps
         if not self.recipe.data.val or not (last or (every and step % every == 0)):
             return
-        self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
+        with self._averaged():
+            self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
         self.clock.lap("validation")
 
     def _checkpoint(self, step: int) -> None:
@@ -148,16 +153,20 @@ class Loop:
     def _save(self, step: int) -> Checkpoint:
         folder = Path(tempfile.mkdtemp(prefix="checkpoint-")) / "checkpoint"
         provenance = self.config["provenance"] | {"step": step}
-        save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
-        save_trainer(folder, self.optimizer, self.schedule, step)
+        with self._averaged():
+            save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
+            save_trainer(folder, self.optimizer, self.schedule, step, self.ema)
         return Checkpoint.from_directory(str(folder))
+
+    def _averaged(self) -> AbstractContextManager:
+        return self.ema.swapped() if self.ema else nullcontext()
 
     def _resume(self) -> int:
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return 0
         with checkpoint.as_directory() as folder:
-            step = load_trainer(Path(folder), self.segmentor, self.optimizer, self.schedule)
+            step = load_trainer(Path(folder), self.segmentor, self.optimizer, self.schedule, self.ema)
         if self.rank == 0:
             say(f"resuming after step {step}")
         return step

@@ -79,3 +79,11 @@ def test_an_unknown_recipe_names_the_known_ones():
 def test_a_section_with_a_type_is_mmsegs_own():
     model = {"type": "EncoderDecoder", "backbone": {"type": "ResNet", "depth": 50}}
     assert parse_recipe({"model": model}).model_section() == model
+
+
+def test_another_kind_of_adapter_begins_with_its_own_defaults():
+    section = load_recipe("demo", ["model.adapter.type=lora", "model.adapter.rank=4"]).model_section()
+    assert section["adapter"] == {"type": "lora", "rank": 4}
+    section = load_recipe("demo", ["model.decode_head.type=linear"]).model_section()
+    assert section["decode_head"] == {"type": "linear"}
+    assert load_recipe("demo", ["model.adapter.type=rein"]).model_section()["adapter"]["token_length"] == 40

@@ -54,6 +54,17 @@ def test_a_run_is_tracked(trained):
     assert [file.path for file in client.list_artifacts(trained["mlflow_run_id"], "val/camera")]
 
 
+def test_another_adapter_and_head_train_and_their_average_is_saved(streets, tmp_path, run_command):
+    changes = {"model.adapter.type": "soma", "model.decode_head.type": "linear", "train.ema_decay": 0.9}
+    result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
+    saved = load_file(f"{result['checkpoint']}/model.safetensors")
+    own = torch.load(f"{result['checkpoint']}/trainer.pt", weights_only=True)["weights"]
+    assert own.keys() == {name for name in saved if "running" not in name and "num_batches" not in name}
+    assert any("lora_A" in name for name in own) and any(not torch.equal(own[name], saved[name]) for name in own)
+    scores = run_command("evaluate", result["run_dir"], streets.camera, "--storage", tmp_path, "--limit", 1)
+    assert scores["domains"]["camera"]["samples"] == 1
+
+
 def test_two_workers_see_what_one_sees(streets, tmp_path, trained, run_command):
     """The first step's loss, on the same batch and weights, is the same but for its random points."""
     result = run_command("train", RECIPE, *settings(streets, tmp_path, **{"train.num_workers": 2, "train.steps": 2}))
