@@ -18,10 +18,11 @@ from pipelines import models, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
 from pipelines.terminal import say
-from rein_core.checkpoint import load_checkpoint
+from rein_core.checkpoint import load_checkpoint, read_checkpoint
 
 _REQUIREMENTS = ("torch", "torchvision", "timm", "mmengine", "mmsegmentation", "mmcv-lite", "safetensors", "mlflow")
-_REQUIREMENTS += ("opencv-python-headless", "pandas", "ftfy", "regex")
+_REQUIREMENTS += ("opencv-python-headless", "pandas", "scipy", "ftfy", "regex")
+_WITH_PEFT = ("lora", "dora", "soma")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,9 +73,14 @@ def log_model(run_id: str, checkpoint: Path | str) -> str:
             code_paths=[str(ROOT / "rein_core")],
             signature=signature,
             input_example=_example(),
-            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
+            pip_requirements=[f"{package}=={version(package)}" for package in _requirements(checkpoint)],
         )
     return f"runs:/{run_id}/model"
+
+
+def _requirements(checkpoint: Path | str) -> tuple[str, ...]:
+    model = read_checkpoint(checkpoint)[0]["model"]
+    return (*_REQUIREMENTS, "peft") if model.get("adapter", {}).get("type") in _WITH_PEFT else _REQUIREMENTS
 
 
 def _example() -> pd.DataFrame:

@@ -63,3 +63,11 @@ def test_an_unknown_command_lists_the_known_ones():
         [sys.executable, "-m", "pipelines", "trian"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2 and "no command 'trian'" in done.stderr and "evaluate" in done.stderr
+
+
+def test_the_model_needs_no_ray_and_no_mlflow():
+    """rein_core runs in a notebook or a served model: what it imports is light."""
+    heavy = ("ray", "mlflow")
+    code = f"import sys, rein_core; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -5,12 +5,14 @@ Low-Rank Adaptation", ICML 2024.
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from rein_core.adapter import Adapter
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 QKV = ("qkv", "q_proj", "k_proj", "v_proj")
 ALL_LINEAR = (*QKV, "proj", "fc1", "fc2", "fc1_g", "fc1_x")
@@ -52,6 +54,8 @@ class Lora(Adapter):
 
     def inject(self, vfm: nn.Module, names: list[str]) -> None:
         """peft's layers in place of the named ones."""
+        from peft import LoraConfig, inject_adapter_in_model  # takes seconds, and other adapters do without
+
         config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=names, use_dora=self.dora)
         inject_adapter_in_model(config, vfm)
 
@@ -69,8 +73,10 @@ class Dora(Lora):
         super().__init__(rank, alpha, targets, dora=True)
 
 
-def lora_layers(vfm: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLayer]]:
+def lora_layers(vfm: nn.Module) -> Iterator[tuple[nn.Module, str, "LoraLayer"]]:
     """Each peft layer with its parent and its name there."""
+    from peft.tuners.lora import LoraLayer
+
     for parent in vfm.modules():
         for name, child in parent.named_children():
             if isinstance(child, LoraLayer):

@@ -1,0 +1,107 @@
+"""Trained parameters, seconds a step and peak memory of every adapter on a small and a large VFM, as a Markdown table.
+
+`python -m benchmarks.adapters --out docs/adapters.md`: each measured in a process of its own, with a linear head and
+random weights; a step is forward, loss and backward.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.structures import PixelData
+from torch import nn
+
+from benchmarks import common
+from rein_core import build_segmentor
+from rein_core.adapters import ADAPTERS
+
+_HEAD = """# What each adapter costs
+
+`{command}` on {device}, {threads} threads, torch {torch}, commit {commit}.
+{vfms}, {size}×{size} pixels, batch {batch}, fp32, linear head, random weights.
+Medians of {rounds} steps (forward, loss, backward), one process each, one after the other. Memory is the process's peak,
+weights and libraries included. `none` is the frozen VFM. Seconds are comparable within a column only.
+
+"""
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--vfms", nargs="+", default=["dinov2_small", "dinov2_large"])
+    parser.add_argument("--size", type=int, default=512, help="height and width, in pixels")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--out", help="write the table there")
+    parser.add_argument("--one", nargs=2, metavar=("VFM", "ADAPTER"), help="measure this pair only")
+    args = parser.parse_args()
+    if args.one:
+        common.emit(measure(*args.one, args.size, args.batch, args.rounds), True)
+        return
+    rows = {kind: [_in_a_process(vfm, kind, args) for vfm in args.vfms] for kind in ADAPTERS}
+    machine = common.machine(common.device())
+    if args.out:
+        words = vars(args) | machine | {"vfms": ", ".join(args.vfms), "command": "python -m benchmarks.adapters"}
+        Path(args.out).write_text(_HEAD.format(**{"threads": "no"} | words) + table(args.vfms, rows))
+    seconds = {vfm: {kind: row[i]["seconds"] for kind, row in rows.items()} for i, vfm in enumerate(args.vfms)}
+    ratio = {
+        vfm: {kind: round(times["full"] / time, 2) for kind, time in times.items()} for vfm, times in seconds.items()
+    }
+    common.emit({"ratio": ratio, "rows": rows, "machine": machine}, args.json)
+
+
+def measure(vfm: str, kind: str, size: int, batch: int, rounds: int) -> dict[str, float]:
+    """Trained parameters of the adapter (without the head) in millions, seconds and GiB."""
+    on = common.device()
+    section = {"vfm": {"name": vfm, "img_size": size}, "adapter": {"type": kind}, "decode_head": {"type": "linear"}}
+    torch.manual_seed(0)
+    segmentor = build_segmentor(section).to(on).train()
+    trained = sum(p.numel() for p in segmentor.backbone.parameters() if p.requires_grad)
+    seconds = [step(segmentor, size, batch, on) for _ in range(rounds + 1)][1:]
+    return {
+        "parameters": round(trained / 1e6, 3),
+        "seconds": round(statistics.median(seconds), 3),
+        "memory": common.peak_memory(on),
+    }
+
+
+def step(segmentor: nn.Module, size: int, batch: int, on: torch.device) -> float:
+    """Seconds of forward, loss and backward."""
+    from mmseg.structures import SegDataSample
+
+    images = torch.randn(batch, 3, size, size, device=on)
+    label = torch.zeros(1, size, size, dtype=torch.long, device=on)
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for _ in range(batch)]
+    segmentor.zero_grad(set_to_none=True)
+    watch = common.Stopwatch(on)
+    losses = segmentor.decode_head.loss(segmentor.extract_feat(images), samples, {})
+    sum(value for name, value in losses.items() if "loss" in name).backward()
+    watch.lap("step")
+    return watch.seconds["step"]
+
+
+def _in_a_process(vfm: str, kind: str, args) -> dict[str, float]:
+    options = ["--size", str(args.size), "--batch", str(args.batch), "--rounds", str(args.rounds)]
+    argv = [sys.executable, "-W", "ignore", "-m", "benchmarks.adapters", "--one", vfm, kind, *options]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    sys.stderr.write(f"{vfm} {kind}: {result}\n")
+    return result
+
+
+def table(vfms: list[str], rows: dict[str, list[dict[str, float]]]) -> str:
+    """A row an adapter; parameters, seconds and memory for each VFM."""
+    head = ["adapter"] + [f"{vfm}: {what}" for vfm in vfms for what in ("trained, M", "s a step", "GiB")]
+    lines = [head, ["---"] * len(head)]
+    for kind, cells in rows.items():
+        lines.append(
+            [kind]
+            + [text for c in cells for text in (f"{c['parameters']:.2f}", f"{c['seconds']:.2f}", f"{c['memory']:.1f}")]
+        )
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
