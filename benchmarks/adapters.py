@@ -22,8 +22,9 @@ _HEAD = """# What each adapter costs
 
 `{command}` on {device}, {threads} threads, torch {torch}, commit {commit}.
 {vfms}, {size}×{size} pixels, batch {batch}, fp32, linear head, random weights.
-Medians of {rounds} steps (forward, loss, backward), one process each, one after the other. Memory is the process's peak,
-weights and libraries included. `none` is the frozen VFM. Seconds are comparable within a column only.
+Medians of {rounds} steps (forward, loss, backward), one process each, one after the other.
+Memory is the process's peak, weights and libraries included. `none` is the frozen VFM.
+Seconds are comparable within a column only.
 
 """
 
