@@ -115,3 +115,16 @@ def test_prompts_are_seen_but_do_not_come_out():
 def test_adapters_for_vits_refuse_a_convolutional_model(kind):
     with pytest.raises(ValueError, match="model.adapter"), torch.device("meta"):
         VFMBackbone({"name": "resnet50"}, {"type": kind})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("vpt", "dinov3_small"), ("vpt", "dinov2_small_reg"), ("adaptformer", "sam_base"), ("lora", "sam_base"),
+     ("lora", "eva02_large"), ("adaptformer", "eva02_large"), ("rein", "convnext_large"), ("full", "resnet50")],
+)  # fmt: skip
+def test_other_kinds_of_vfm(kind, name):
+    with torch.device("meta"):
+        model = VFMBackbone({"name": name, "img_size": 128}, {"type": kind} | SETTINGS[kind])
+        levels, _ = model(torch.empty(2, 3, 64, 96))
+    assert [tuple(level.shape[2:]) for level in levels] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert any(parameter.requires_grad for parameter in model.parameters())
