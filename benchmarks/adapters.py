@@ -5,6 +5,7 @@ random weights; a step is forward, loss and backward.
 """
 
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -44,7 +45,14 @@ def main() -> None:
     rows = {kind: [_in_a_process(vfm, kind, args) for vfm in args.vfms] for kind in ADAPTERS}
     machine = common.machine(common.device())
     if args.out:
-        words = vars(args) | machine | {"vfms": ", ".join(args.vfms), "command": "python -m benchmarks.adapters"}
+        words = (
+            vars(args)
+            | machine
+            | {
+                "vfms": ", ".join(args.vfms),
+                "command": shlex.join(["python", "-m", "benchmarks.adapters", *sys.argv[1:]]),
+            }
+        )
         Path(args.out).write_text(_HEAD.format(**{"threads": "no"} | words) + table(args.vfms, rows))
     seconds = {vfm: {kind: row[i]["seconds"] for kind, row in rows.items()} for i, vfm in enumerate(args.vfms)}
     ratio = {
