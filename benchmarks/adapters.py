@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.structures import PixelData
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks import common
+from benchmarks.train_step import batch as batch_of
 from rein_core import build_segmentor
 from rein_core.adapters import ADAPTERS
 
@@ -45,15 +45,9 @@ def main() -> None:
     rows = {kind: [_in_a_process(vfm, kind, args) for vfm in args.vfms] for kind in ADAPTERS}
     machine = common.machine(common.device())
     if args.out:
-        words = (
-            vars(args)
-            | machine
-            | {
-                "vfms": ", ".join(args.vfms),
-                "command": shlex.join(["python", "-m", "benchmarks.adapters", *sys.argv[1:]]),
-            }
-        )
-        Path(args.out).write_text(_HEAD.format(**{"threads": "no"} | words) + table(args.vfms, rows))
+        command = shlex.join(["python", "-m", "benchmarks.adapters", *sys.argv[1:]])
+        words = {"threads": "no"} | vars(args) | machine | {"vfms": ", ".join(args.vfms), "command": command}
+        Path(args.out).write_text(_HEAD.format(**words) + table(args.vfms, rows))
     seconds = {vfm: {kind: row[i]["seconds"] for kind, row in rows.items()} for i, vfm in enumerate(args.vfms)}
     ratio = {
         vfm: {kind: round(times["full"] / time, 2) for kind, time in times.items()} for vfm, times in seconds.items()
@@ -68,7 +62,8 @@ def measure(vfm: str, kind: str, size: int, batch: int, rounds: int) -> dict[str
     torch.manual_seed(0)
     segmentor = build_segmentor(section).to(on).train()
     trained = sum(p.numel() for p in segmentor.backbone.parameters() if p.requires_grad)
-    seconds = [step(segmentor, size, batch, on) for _ in range(rounds + 1)][1:]
+    given = batch_of(batch, size, on)
+    seconds = [step(segmentor, *given) for _ in range(rounds + 1)][1:]
     return {
         "parameters": round(trained / 1e6, 3),
         "seconds": round(statistics.median(seconds), 3),
@@ -76,15 +71,10 @@ def measure(vfm: str, kind: str, size: int, batch: int, rounds: int) -> dict[str
     }
 
 
-def step(segmentor: nn.Module, size: int, batch: int, on: torch.device) -> float:
+def step(segmentor: nn.Module, images: Tensor, samples: list) -> float:
     """Seconds of forward, loss and backward."""
-    from mmseg.structures import SegDataSample
-
-    images = torch.randn(batch, 3, size, size, device=on)
-    label = torch.zeros(1, size, size, dtype=torch.long, device=on)
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for _ in range(batch)]
     segmentor.zero_grad(set_to_none=True)
-    watch = common.Stopwatch(on)
+    watch = common.Stopwatch(images.device)
     losses = segmentor.decode_head.loss(segmentor.extract_feat(images), samples, {})
     sum(value for name, value in losses.items() if "loss" in name).backward()
     watch.lap("step")

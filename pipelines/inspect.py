@@ -24,7 +24,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     manifest = Shards(args.shards).manifest
     labelled = sum(manifest.class_pixels) or 1
     classes = LABEL_SPACES[manifest.label_space].classes
-    shares = {name: count / labelled for name, count in zip(classes, manifest.class_pixels, strict=False)}
+    shares = {
+        name: count / labelled for name, count in zip(classes, manifest.class_pixels[: len(classes)], strict=True)
+    }
     sizes = ", ".join(f"{count} of {size}" for size, count in manifest.sizes.items())
     say(
         f"{manifest.dataset} ({manifest.layout}, {manifest.split}): {manifest.samples} samples in "

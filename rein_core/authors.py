@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from rein_core.checkpoint import check_keys
 from rein_core.mask2former import head_from_authors
 from rein_core.segmentor import build
-from rein_core.vfms import VFMS
 
 _NOT_NEEDED = ("backbone.mask_token", "backbone.norm.", "data_preprocessor.")
 """Only DINOv2's own training uses the mask token; levels are block outputs; the config says mean and std too."""
@@ -49,7 +48,7 @@ def section_from_authors(model_config: dict, vfm_weights: str) -> dict:
     settings = model_config["backbone"]
     names = {384: "dinov2_small", 768: "dinov2_base", 1024: "dinov2_large", 1536: "dinov2_giant"}
     name = names.get(settings["embed_dim"])
-    if name not in VFMS:
+    if name is None:
         raise ValueError(f"authors' config: embed_dim={settings['embed_dim']} is none of DINOv2's: {sorted(names)}")
     return {
         "vfm": {

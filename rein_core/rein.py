@@ -120,8 +120,12 @@ class Rein(Adapter):
             queries_lmd = self.transform(tokens_lmc)
         else:
             queries_lmd = torch.stack([own(tokens) for own, tokens in zip(self.transform, tokens_lmc, strict=True)])
-        summary = [queries_lmd.amax(dim=0), queries_lmd.mean(dim=0), queries_lmd[-1]]
-        return self.merge(torch.stack(summary, dim=-1).flatten(-2))
+        return self.merge(summary(queries_lmd))
+
+
+def summary(queries_lmd: Tensor) -> Tensor:
+    """[max, mean, last] over the layers, side by side for each channel: [m, 3 d]."""
+    return torch.stack([queries_lmd.amax(dim=0), queries_lmd.mean(dim=0), queries_lmd[-1]], dim=-1).flatten(-2)
 
 
 def _checked(layers: list[int] | None, num_layers: int) -> list[int]:

@@ -127,7 +127,7 @@ def _mmseg_config(model: dict) -> dict:
 def _levels(name: str, patch_size: int) -> tuple[list[int], int]:
     """Channels of the four levels, and what an image's sides must divide by."""
     with torch.device("meta"):
-        vfm = timm.create_model(timm_name(name).split(".")[0], num_classes=0)
+        vfm = timm.create_model(timm_name(name), num_classes=0)
     widths = list(dict.fromkeys(widths_of(vfm)))
     return (widths * 4, patch_size) if len(widths) == 1 else (widths, patch_size_of(vfm))
 

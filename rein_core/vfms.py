@@ -126,7 +126,7 @@ def _create(name: str, patch_size: int, img_size: int, seed: int) -> nn.Module:
         settings |= {} if kind.startswith("samvit") else {"dynamic_img_size": True}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = timm.create_model(kind.split(".")[0], **settings)
+        model = timm.create_model(kind, **settings)
     for part in _UNUSED:
         if isinstance(getattr(model, part, None), nn.Module):
             setattr(model, part, nn.Identity())
@@ -139,9 +139,9 @@ def _timm_keys(source: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     The rules also resize, their way, to the model they are given: it gets the sizes of the file, so that they don't.
     """
     with torch.device("meta"):
-        like_file = timm.create_model(timm_name(name).split(".")[0], num_classes=0, **_sizes(source))
+        like_file = timm.create_model(timm_name(name), num_classes=0, **_sizes(source))
     rules = getattr(importlib.import_module(type(like_file).__module__), "checkpoint_filter_fn", None)
-    if rules is None or not source:
+    if rules is None:
         return source
     with contextlib.redirect_stdout(sys.stderr):  # some rules print
         return rules(dict(source), like_file)
@@ -214,15 +214,14 @@ def _fit(source: dict[str, Tensor], model: nn.Module, resample: str, report: Loa
     report.unexpected = sorted(source.keys() - target.keys())
     fitted = {}
     for key in sorted(target.keys() & source.keys()):
-        fitted[key] = source[key]
-        if source[key].shape != target[key].shape:
-            fitted[key] = _resize(key, source[key], model, resample)
+        has, wanted = source[key].shape, target[key].shape
+        fitted[key] = source[key] if has == wanted else _resize(key, source[key], model, resample)
+        if fitted[key].shape != wanted:
+            report.unexpected.append(f"{key} {tuple(has)} for {tuple(wanted)}")
+            continue
+        report.matched.append(key)
+        if has != wanted:
             report.resized.append(key)
-        if fitted[key].shape == target[key].shape:
-            report.matched.append(key)
-        else:
-            report.resized.remove(key)
-            report.unexpected.append(f"{key} {tuple(source[key].shape)} for {tuple(target[key].shape)}")
     return fitted
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rein_core.adapter import Adapter
-from rein_core.rein import Rein
+from rein_core.rein import Rein, summary
 
 
 class StagedRein(Adapter):
@@ -39,6 +39,4 @@ class StagedRein(Adapter):
         if not self.link_queries:
             return None
         own = [transform(rein.tokens()) for transform, rein in zip(self.transform, self.stages, strict=True)]
-        queries_lmd = torch.cat(own)
-        summary = [queries_lmd.amax(dim=0), queries_lmd.mean(dim=0), queries_lmd[-1]]
-        return self.merge(torch.stack(summary, dim=-1).flatten(-2))
+        return self.merge(summary(torch.cat(own)))

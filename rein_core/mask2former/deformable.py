@@ -117,11 +117,12 @@ class SparseMix(torch.autograd.Function):
         """rows [b·cells·heads, d]; x, y, weights [b·n·heads, k]; width, height, starts [k] → [b·n·heads, d]."""
         xs, in_x, along_x = _corners(x, width)
         ys, in_y, along_y = _corners(y, height)
-        first = torch.arange(batch)[:, None, None] * (len(rows) // batch) + torch.arange(heads)
+        first = torch.arange(0, len(rows), len(rows) // batch, dtype=torch.int32)[:, None, None]
+        first = first + torch.arange(heads, dtype=torch.int32)
         first = first.expand(batch, len(x) // batch // heads, heads).reshape(-1, 1)
         columns = [first + heads * (starts + yi * width + xi).int() for yi in ys for xi in xs]
         bilinear = [wy * wx for wy in along_y for wx in along_x]
-        columns = torch.stack(columns, dim=1).int()
+        columns = torch.stack(columns, dim=1)
         values = torch.stack([weights * part for part in bilinear], dim=1)
         matrix = _matrix(columns, values, len(rows))
         ctx.save_for_backward(rows, weights, columns, values, *in_x, *in_y, *along_x, *along_y)
