@@ -60,8 +60,8 @@ def read_config(path: str) -> dict:
 def sort_weights(files: list[str], out: Path) -> tuple[dict[str, Tensor], str]:
     """What was trained, under our names, and a file with the VFM's weights.
 
-    A file without `backbone.` or `decode_head.` in its names is the VFM's; where a checkpoint holds the VFM itself, it
-    is written beside the checkpoint folder.
+    A file without `backbone.` or `decode_head.` in its names is the VFM's; where a checkpoint holds the VFM itself,
+    that one counts, and is written beside the checkpoint folder.
 
     Raises:
         ValueError: no file holds the VFM, or none the head.
@@ -78,7 +78,7 @@ def sort_weights(files: list[str], out: Path) -> tuple[dict[str, Tensor], str]:
         raise ValueError(f"import-authors: {', '.join(files)}: no decode_head in any: name the 'rein and head' file")
     if not vfm and not vfm_file:
         raise ValueError("import-authors: these files lack the VFM: name its weights too, dinov2_vitl14_pretrain.pth")
-    if vfm and not vfm_file:
+    if vfm:
         vfm_file = absolute(str(out.with_name(f"{out.name}-{_VFM_FILE}")))
         Path(vfm_file).parent.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in vfm.items()}, vfm_file)

@@ -59,13 +59,19 @@ def released(tmp_path_factory):
     torch.save({"state_dict": {n: v for n, v in state.items() if not is_vfm[n]}}, folder / "rein_and_head.pth")
     vfm = {name.removeprefix("backbone."): value for name, value in state.items() if is_vfm[name]}
     torch.save(vfm | {"mask_token": torch.zeros(1, 384)}, folder / "vfm.pth")
+    torch.save({name: value + 1 for name, value in vfm.items()}, folder / "another_vfm.pth")
     (folder / "config.json").write_text(json.dumps({"model": authors_config()}))
     (folder / "config.py").write_text(f"model = {authors_config()!r}\n")
     return folder, state
 
 
 @pytest.mark.parametrize(
-    ("config", "files"), [("config.json", ["all.pth"]), ("config.py", ["rein_and_head.pth", "vfm.pth"])]
+    ("config", "files"),
+    [
+        ("config.json", ["all.pth"]),
+        ("config.py", ["rein_and_head.pth", "vfm.pth"]),
+        ("config.json", ["all.pth", "another_vfm.pth"]),
+    ],
 )
 def test_imported_models_predict_the_same(released, config, files, tmp_path, run_command):
     folder, state = released
