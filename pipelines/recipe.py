@@ -56,6 +56,10 @@ class Model(Settings):
         {"type": "ReinMask2FormerHead"},
         description="ReinMask2FormerHead, linear, semantic_fpn, or any head in mmseg's registry",
     )
+    mean: tuple[float, float, float] | None = Field(
+        None, description="of red, green and blue, 0 to 255, taken from images; None: as in the VFM's pretraining"
+    )
+    std: tuple[float, float, float] | None = Field(None, description="images are divided by; None: as for the mean")
     test_cfg: dict[str, Any] = Field({"mode": "whole"}, description="mmseg's: mode whole or slide, crop_size, stride")
 
 

@@ -8,6 +8,7 @@ import math
 import sys
 import zipfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -99,7 +100,7 @@ def load_vfm(
         return model, LoadReport(name, f"random:{seed}")
     source = _hub_weights(name) if weights == "hub" else read_weights(weights)
     report = LoadReport(name, digest(source))
-    named = _timm_keys(source, name)
+    named = timm_keys(source, name)
     report.unused = sorted(key for key in named if key.startswith(_NOT_NEEDED))
     fitted = _fit({key: named[key] for key in named.keys() - set(report.unused)}, model, resample, report)
     _check(report, weights)
@@ -123,7 +124,10 @@ def _create(name: str, patch_size: int, img_size: int, seed: int) -> nn.Module:
         if img_size % patch_size:
             raise ValueError(f"model.vfm.img_size={img_size} does not divide by model.vfm.patch_size={patch_size}")
         settings |= {"patch_size": patch_size, "img_size": img_size}
-        settings |= {} if kind.startswith("samvit") else {"dynamic_img_size": True}
+        if kind.startswith("samvit"):  # timm's default ε is ten times that of Meta's SAM
+            settings |= {"norm_layer": partial(nn.LayerNorm, eps=1e-6)}
+        else:
+            settings |= {"dynamic_img_size": True}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = timm.create_model(kind, **settings)
@@ -133,7 +137,7 @@ def _create(name: str, patch_size: int, img_size: int, seed: int) -> nn.Module:
     return model
 
 
-def _timm_keys(source: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+def timm_keys(source: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """An original release's names → timm's, by timm's own rules.
 
     The rules also resize, their way, to the model they are given: it gets the sizes of the file, so that they don't.

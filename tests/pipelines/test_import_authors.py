@@ -3,10 +3,11 @@
 import json
 
 import pytest
+import timm
 import torch
 
 from rein_core import load_authors
-from rein_core.authors import _our_config
+from rein_core.authors import READERS, _our_config
 from rein_core.checkpoint import load_checkpoint
 from rein_core.segmentor import build
 
@@ -65,6 +66,24 @@ def released(tmp_path_factory):
     return folder, state
 
 
+def assert_alike(imported, theirs):
+    """Same logits of the same pixels, from the pixels on."""
+    ours, recipe, _ = load_checkpoint(imported)
+    assert recipe["test"]["short_edge"] == SIZE
+    pixels, meta = torch.rand(3, 64, 96) * 255, [{"img_shape": (64, 96), "ori_shape": (64, 96)}]
+    with torch.no_grad():
+        logits = [
+            model.inference(model.data_preprocessor({"inputs": [pixels]})["inputs"], meta) for model in (ours, theirs)
+        ]
+    torch.testing.assert_close(*logits)
+    assert epsilons(ours) == epsilons(theirs)
+
+
+def epsilons(segmentor) -> list[float]:
+    """Too small to show in logits of random weights."""
+    return [module.eps for module in segmentor.modules() if isinstance(module, torch.nn.LayerNorm)]
+
+
 @pytest.mark.parametrize(
     ("config", "files"),
     [
@@ -78,11 +97,7 @@ def test_imported_models_predict_the_same(released, config, files, tmp_path, run
     out = tmp_path / "imported"
     result = run_command("import-authors", folder / config, *(folder / file for file in files), out)
     assert result["vfm"] == "dinov2_small"
-    ours, _, _ = load_checkpoint(out)
-    theirs = load_authors(authors_config(), state)
-    image, meta = torch.randn(1, 3, 64, 96), [{"img_shape": (64, 96), "ori_shape": (64, 96)}]
-    with torch.no_grad():
-        torch.testing.assert_close(ours.inference(image, meta), theirs.inference(image, meta))
+    assert_alike(out, load_authors(authors_config(), state))
 
 
 def test_what_does_not_fit_is_listed(released, tmp_path, run_command):
@@ -99,3 +114,82 @@ def test_what_does_not_fit_is_listed(released, tmp_path, run_command):
     with pytest.raises(ValueError, match=r"1 missing: decode_head\.cls_embed\.bias"):
         run_command("import-authors", folder / "config.json", tmp_path / "broken.pth", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+RENAMED = {
+    "ReinsEVA2": {"q_proj.bias": "q_bias", "v_proj.bias": "v_bias", "mlp.norm": "mlp.ffn_ln", "mlp.fc1_g": "mlp.w1",
+                  "mlp.fc1_x": "mlp.w2", "mlp.fc2": "mlp.w3"},
+    "ReinsCLIPVisionTransformer": {
+        "patch_embed.proj": "conv1", "pos_embed": "positional_embedding", "cls_token": "class_embedding",
+        "norm_pre": "ln_pre", "blocks.": "transformer.resblocks.", "norm1": "ln_1", "norm2": "ln_2",
+        "attn.qkv.": "attn.in_proj_", "attn.proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+    },
+    "ReinsSAMViT": {"mlp.fc": "mlp.lin"},
+}  # fmt: skip
+"""Ours → the authors'."""
+VIT = {"patch_size": 16, "img_size": SIZE, "embed_dim": 32, "depth": 4, "num_heads": 2, "qkv_bias": True}
+SETTINGS = {
+    "ReinsEVA2": VIT | {"mlp_ratio": 4 * 2 / 3, "init_values": None, "use_abs_pos_emb": True, "rope": True,
+                        "pt_hw_seq_len": 16},
+    "ReinsCLIPVisionTransformer": {"patch_size": 16, "input_resolution": SIZE, "width": 32, "layers": 4, "heads": 2},
+    "ReinsSAMViT": VIT | {"mlp_ratio": 4, "use_abs_pos": True, "use_rel_pos": True, "window_size": 3,
+                          "global_attn_indexes": [1, 3]},
+}  # fmt: skip
+RELEASE = {"ReinsEVA2": "", "ReinsCLIPVisionTransformer": "visual.", "ReinsSAMViT": "image_encoder."}
+
+
+def small_config(kind: str) -> dict:
+    """Four blocks of width 32."""
+    config = authors_config()
+    reins = config["backbone"]["reins_config"]
+    reins |= {"embed_dims": 32, "num_layers": 2 if kind == "ReinsSAMViT" else 4}
+    config["backbone"] = SETTINGS[kind] | {"type": kind, "out_indices": [0, 1, 2, 3], "reins_config": reins}
+    config["decode_head"]["in_channels"] = [32] * 4
+    return config
+
+
+@pytest.fixture(params=SETTINGS)
+def small(request, tmp_path, monkeypatch):
+    """The kind, its config, state and a folder as `released`; the VFM that has this name is as small for the test."""
+    kind, config = request.param, small_config(request.param)
+    torch.manual_seed(0)
+    state = {}
+    for name, value in build(_our_config(config)).state_dict().items():
+        if name.startswith("backbone.vfm."):
+            for ours, theirs in RENAMED[kind].items():
+                name = name.replace(ours, theirs)
+            name, value = name.replace("backbone.vfm.", "backbone."), value + 0.1 * torch.randn_like(value)
+        state[name] = value
+    if kind == "ReinsCLIPVisionTransformer":
+        for name in ("backbone.class_embedding", "backbone.positional_embedding"):
+            state[name] = state[name].squeeze()
+    trained = {name: value for name, value in state.items() if ".reins." in name or name.startswith("decode_head.")}
+    vfm = {RELEASE[kind] + n.removeprefix("backbone."): v for n, v in state.items() if n not in trained}
+    for file, content in (("all", state), ("rein_and_head", trained), ("vfm", vfm)):
+        torch.save(content, tmp_path / f"{file}.pth")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    create, sizes = timm.create_model, {"embed_dim": 32, "depth": 4, "num_heads": 2}
+    if kind == "ReinsSAMViT":
+        sizes |= {"window_size": 3, "global_attn_indexes": [1, 3]}
+    monkeypatch.setattr(timm, "create_model", lambda name, **settings: create(name, **sizes | settings))
+    monkeypatch.setitem(READERS[kind].vfms, 32, list(READERS[kind].vfms.values())[-1])
+    return kind, config, state, tmp_path
+
+
+def test_the_other_backbones_predict_the_same(small, run_command):
+    _, config, state, folder = small
+    theirs = load_authors(config, state)
+    for files in (["all"], ["rein_and_head", "vfm"]):
+        out = folder / "-".join(files)
+        run_command("import-authors", folder / "config.json", *(folder / f"{file}.pth" for file in files), out)
+        assert_alike(out, theirs)
+
+
+def test_levels_of_other_blocks_are_refused(small, run_command):
+    _, config, _, folder = small
+    config["backbone"]["out_indices"] = [0, 1, 1, 3]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"levels from blocks \[0, 1, 1, 3\] can't be imported"):
+        run_command("import-authors", folder / "config.json", folder / "all.pth", folder / "out")
+    assert not (folder / "out").exists()
