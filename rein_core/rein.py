@@ -83,15 +83,17 @@ class Rein(Adapter):
         return self.learnable_tokens_a @ self.learnable_tokens_b
 
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
-        """f + scale · Δf for the patch features f of one block (eqs. 1 to 4); f itself where `layers` leaves it out.
+        """f + scale · Δf for the patch features f of one block (eq. 1); f itself where `layers` leaves it out."""
+        return feat_bnc + self.delta(feat_bnc, layer) if layer in self.layers else feat_bnc
+
+    def delta(self, feat_bnc: Tensor, layer: int) -> Tensor:
+        """scale · Δf of one of `layers` (eqs. 2 to 4).
 
         S = softmax(f Tᵀ / √c),  Δf̄ = S[:, 1:] (T[1:] W_T + b_T),  Δf = (Δf̄ + f) W_f + b_f.
         The first token takes what no other should: it has a similarity but adds nothing.
         Computed as Δf = S[:, 1:] ((T[1:] W_T + b_T) W_f) + f W_f + b_f, with the scale in W_f and b_f, so that what is
         as large as f is touched least.
         """
-        if layer not in self.layers:
-            return feat_bnc
         i = self.layers.index(layer)
         tokens_mc = self._tokens_of(i)
         token2feat, delta_f = (mlp if self.share_mlps else mlp[i] for mlp in (self.mlp_token2feat, self.mlp_delta_f))
@@ -101,7 +103,7 @@ class Rein(Adapter):
             similarity_bnm = (feat_bnc @ (tokens_mc.T * feat_bnc.shape[-1] ** -0.5)).softmax(dim=-1)
         else:
             similarity_bnm = feat_bnc @ tokens_mc.T
-        return feat_bnc + (similarity_bnm @ values_mc + F.linear(feat_bnc, weight, bias))
+        return similarity_bnm @ values_mc + F.linear(feat_bnc, weight, bias)
 
     def _tokens_of(self, i: int) -> Tensor:
         if self.rank is None:

@@ -5,6 +5,7 @@ import inspect
 
 from rein_core.adapter import Adapter
 from rein_core.adapters.adaptformer import AdaptFormer
+from rein_core.adapters.fada import Fada
 from rein_core.adapters.full import Full
 from rein_core.adapters.lora import Dora, Lora
 from rein_core.adapters.none import Frozen
@@ -22,7 +23,10 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "vpt": Vpt,
     "adaptformer": AdaptFormer,
     "soma": Soma,
+    "fada": Fada,
 }
+FEEDS_QUERIES = ("rein", "fada")
+"""Adapters whose tokens may become the queries of the head."""
 
 
 def build_adapter(settings: dict, widths: list[int], **vfm: int) -> Adapter:

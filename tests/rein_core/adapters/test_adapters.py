@@ -14,6 +14,7 @@ SETTINGS = {
     "vpt": {"token_length": 5},
     "adaptformer": {"bottleneck": 4},
     "soma": {"rank": 2},
+    "fada": {"token_length": 5, "rank": 2},
 }
 TINY = {"name": "vit_tiny", "img_size": 64}
 
@@ -88,7 +89,7 @@ def test_merged_weights_give_the_same_features(kind):
         torch.testing.assert_close(second, first, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["none", "rein", "vpt", "adaptformer", "full"])
+@pytest.mark.parametrize("kind", ["none", "rein", "fada", "vpt", "adaptformer", "full"])
 def test_what_is_no_change_of_weights_does_not_merge(kind):
     with pytest.raises(ValueError, match="can't be merged"):
         backbone(kind).merge()
@@ -111,7 +112,7 @@ def test_prompts_are_seen_but_do_not_come_out():
     assert model(IMAGE)[0][2].shape == (2, 192, 4, 6)
 
 
-@pytest.mark.parametrize("kind", ["vpt", "adaptformer", "lora", "soma"])
+@pytest.mark.parametrize("kind", ["vpt", "adaptformer", "lora", "soma", "fada"])
 def test_adapters_for_vits_refuse_a_convolutional_model(kind):
     with pytest.raises(ValueError, match="model.adapter"), torch.device("meta"):
         VFMBackbone({"name": "resnet50"}, {"type": kind})
@@ -120,7 +121,8 @@ def test_adapters_for_vits_refuse_a_convolutional_model(kind):
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("vpt", "dinov3_small"), ("vpt", "dinov2_small_reg"), ("adaptformer", "sam_base"), ("lora", "sam_base"),
-     ("lora", "eva02_large"), ("adaptformer", "eva02_large"), ("rein", "convnext_large"), ("full", "resnet50")],
+     ("lora", "eva02_large"), ("adaptformer", "eva02_large"), ("rein", "convnext_large"), ("full", "resnet50"),
+     ("fada", "sam_base"), ("fada", "eva02_large")],
 )  # fmt: skip
 def test_other_kinds_of_vfm(kind, name):
     with torch.device("meta"):
