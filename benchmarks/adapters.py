@@ -4,10 +4,8 @@
 random weights; a step is forward, loss and backward.
 """
 
-import json
 import shlex
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -83,11 +81,7 @@ def step(segmentor: nn.Module, images: Tensor, samples: list) -> float:
 
 def _in_a_process(vfm: str, kind: str, args) -> dict[str, float]:
     options = ["--size", str(args.size), "--batch", str(args.batch), "--rounds", str(args.rounds)]
-    argv = [sys.executable, "-W", "ignore", "-m", "benchmarks.adapters", "--one", vfm, kind, *options]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    result = json.loads(done.stdout.splitlines()[-1])
-    sys.stderr.write(f"{vfm} {kind}: {result}\n")
-    return result
+    return common.in_a_process("benchmarks.adapters", "--one", vfm, kind, *options)
 
 
 def table(vfms: list[str], rows: dict[str, list[dict[str, float]]]) -> str:

@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -69,6 +70,17 @@ def peak_memory(on: torch.device) -> float:
         return round(peak, 2)
     status = Path("/proc/self/status").read_text()
     return round(int(status.split("VmHWM:")[1].split()[0]) / 2**20, 2)
+
+
+def in_a_process(module: str, *options: str) -> dict:
+    """What a measurement prints with these options, in a process of its own: its peak memory is nobody else's."""
+    argv = [sys.executable, "-W", "ignore", "-m", module, *options]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv[1:])}: {done.stderr.strip()[-2000:]}")
+    result = json.loads(done.stdout.splitlines()[-1])
+    sys.stderr.write(f"{' '.join(options)}: {result}\n")
+    return result
 
 
 def machine(on: torch.device) -> dict[str, str | int | bool | None]:

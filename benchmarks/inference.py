@@ -3,6 +3,7 @@
 `python -m benchmarks.inference --json`: both have the same weights and see the same image, in turns, in one process.
 """
 
+import argparse
 from functools import partial
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks import common
 from benchmarks.peers import link
-from benchmarks.train_step import models
+from benchmarks.train_step import MODELS
 from rein_core.segmentor import VFMSegmentor
 
 WINDOW = {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
@@ -21,14 +22,15 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--vfm", default="dinov2_small")
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), help="height and width, in pixels")
+    parser.add_argument("--memory-of", choices=MODELS, help="measure the peak memory of one image only")
     args = parser.parse_args()
     on = common.device()
-    ours, peer = (model.eval() for model in models(args.vfm, WINDOW["crop_size"][0], on))
-    for model in (ours, peer):
-        model.test_cfg = type(model.test_cfg)(WINDOW)
-    peer.slide_inference = super(VFMSegmentor, peer).slide_inference
-    peer.encode_decode = partial(peer_encode_decode, peer)
     image = torch.randn(1, 3, *args.size, generator=torch.Generator().manual_seed(0)).to(on)
+    if args.memory_of:
+        labels(sliding(args.memory_of, args.vfm, on), image)
+        common.emit({"GiB": common.peak_memory(on)}, True)
+        return
+    ours, peer = (sliding(name, args.vfm, on) for name in MODELS)
     seconds = common.interleaved(
         {"ours": partial(infer, ours, image), "peer": partial(infer, peer, image)}, args.rounds
     )
@@ -37,10 +39,27 @@ def main() -> None:
         "ratio": round(seconds["peer"]["total"] / seconds["ours"]["total"], 2),
         "seconds": {name: round(parts["total"], 3) for name, parts in seconds.items()},
         "same_labels": round(same, 6),
+        "peak_memory_gib": memories(args),
         "setting": {"vfm": args.vfm, "size": list(args.size), "rounds": args.rounds},
         "machine": common.machine(on),
     }
     common.emit(result, args.json)
+
+
+def sliding(name: str, vfm: str, on: torch.device) -> nn.Module:
+    """One of the models, in sliding-window inference; the peer's is mmseg's own."""
+    model = MODELS[name](vfm, WINDOW["crop_size"][0], on).eval()
+    model.test_cfg = type(model.test_cfg)(WINDOW)
+    if name == "peer":
+        model.slide_inference = super(VFMSegmentor, model).slide_inference
+        model.encode_decode = partial(peer_encode_decode, model)
+    return model
+
+
+def memories(args: argparse.Namespace) -> dict[str, float]:
+    """Peak memory for one image of each, in GiB, libraries and weights included on the CPU."""
+    options = ["--vfm", args.vfm, "--size", *map(str, args.size)]
+    return {name: common.in_a_process("benchmarks.inference", "--memory-of", name, *options)["GiB"] for name in MODELS}
 
 
 def peer_encode_decode(model: nn.Module, images: Tensor, metas: list[dict]) -> Tensor:

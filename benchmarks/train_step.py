@@ -3,6 +3,7 @@
 `python -m benchmarks.train_step --json`: both have the same weights and get the same batch, in turns, in one process.
 """
 
+import argparse
 from functools import partial
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from benchmarks import common
 from benchmarks.peers import NUM_CLASSES, UnfusedRein, link, peer_head
 from rein_core import build_segmentor
+from rein_core.precision import autocast
 
 HEAD = {
     "type": "ReinMask2FormerHead",
@@ -32,10 +34,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="height and width of a crop, in pixels")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--memory-of", choices=MODELS, help="measure the peak memory of one step only")
     args = parser.parse_args()
     on = common.device()
-    ours, peer = models(args.vfm, args.size, on)
     images, samples = batch(args.batch, args.size, on)
+    if args.memory_of:
+        common.emit({"GiB": memory(args.memory_of, args, images, samples)}, True)
+        return
+    ours, peer = (build(args.vfm, args.size, on) for build in MODELS.values())
     ratio, seconds, losses = {}, {}, {}
     for precision in args.precisions:
         work = {
@@ -48,19 +54,40 @@ def main() -> None:
         ratio[precision] = round(seconds[precision]["peer"]["total"] / seconds[precision]["ours"]["total"], 2)
     setting = {"vfm": args.vfm, "size": args.size, "batch": args.batch, "rounds": args.rounds}
     result = {"ratio": ratio, "seconds": rounded(seconds), "loss": losses, "setting": setting}
+    result["peak_memory_gib"] = {precision: memories(args, precision) for precision in args.precisions}
     common.emit(result | {"machine": common.machine(on)}, args.json)
 
 
-def models(vfm: str, size: int, on: torch.device) -> tuple[nn.Module, nn.Module]:
-    """Ours, and the peer with the same weights."""
+def memories(args: argparse.Namespace, precision: str) -> dict[str, float]:
+    """Peak memory of a step of each, in GiB, libraries and weights included on the CPU."""
+    options = ["--vfm", args.vfm, "--size", str(args.size), "--batch", str(args.batch), "--precisions", precision]
+    return {name: common.in_a_process("benchmarks.train_step", "--memory-of", name, *options)["GiB"] for name in MODELS}
+
+
+def memory(name: str, args: argparse.Namespace, images: Tensor, samples: list) -> float:
+    """Peak memory of this process in one training step, in GiB."""
+    step(MODELS[name](args.vfm, args.size, images.device), images, samples, args.precisions[0])
+    return common.peak_memory(images.device)
+
+
+def our_model(vfm: str, size: int, on: torch.device) -> nn.Module:
+    """Always with the same weights."""
     torch.manual_seed(0)
     section = {"vfm": {"name": vfm, "img_size": size}, "adapter": {"type": "rein"}, "decode_head": HEAD}
-    ours, peer = (build_segmentor(section).to(on).train() for _ in range(2))
-    head = peer_head(HEAD | {"in_channels": [ours.backbone.vfm.num_features] * 4}).to(on).train()
-    peer.decode_head = head
-    peer.load_state_dict(ours.state_dict())
-    peer.backbone.reins.__class__ = UnfusedRein
-    return ours, peer
+    return build_segmentor(section).to(on).train()
+
+
+def peer_model(vfm: str, size: int, on: torch.device) -> nn.Module:
+    """The peer, with the weights of ours."""
+    model = our_model(vfm, size, on)
+    weights = model.state_dict()
+    model.decode_head = peer_head(HEAD | {"in_channels": [model.backbone.vfm.num_features] * 4}).to(on).train()
+    model.load_state_dict(weights)
+    model.backbone.reins.__class__ = UnfusedRein
+    return model
+
+
+MODELS = {"ours": our_model, "peer": peer_model}
 
 
 def batch(count: int, size: int, on: torch.device) -> tuple[Tensor, list[SegDataSample]]:
@@ -76,10 +103,11 @@ def batch(count: int, size: int, on: torch.device) -> tuple[Tensor, list[SegData
 
 def loss_of(model: nn.Module, images: Tensor, samples: list, precision: str, watch: common.Stopwatch) -> Tensor:
     """One forward pass, timed as `backbone` and `head`."""
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        features, queries = model.backbone(images)
+    with autocast(images.device, precision):
+        linked = hasattr(model.decode_head, "takes_queries")
+        features, queries = model.backbone(images, resize=not linked)
         watch.lap("backbone")
-        if hasattr(model.decode_head, "takes_queries"):
+        if linked:
             losses = model.decode_head.loss((features, queries), samples, None)
         else:
             link(model.decode_head, queries)

@@ -9,6 +9,9 @@ class Adapter(nn.Module):
     A kind that can be folded into the VFM's weights also has `merge(vfm)`, after which it costs nothing any more.
     """
 
+    changes_objects = False
+    """Whether hooks inside of blocks change Python objects: torch can't compile blocks that are run twice then."""
+
     def attach(self, vfm: nn.Module) -> None:
         """Changes the VFM's modules, or which of its parameters are trained. Called once, after its weights loaded.
 

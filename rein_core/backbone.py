@@ -1,5 +1,7 @@
 """VFM + adapter → four feature levels and the queries for the head."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -8,9 +10,8 @@ from torch import Tensor, nn
 
 from rein_core.adapters import build_adapter
 from rein_core.anatomy import blocks_of, patch_size_of, through_patches, widths_of
+from rein_core.mask2former.pixel_decoder import LEVEL_SCALES
 from rein_core.vfms import LoadReport, load_vfm
-
-_LEVEL_SCALES = (4.0, 2.0, 1.0, 0.5)
 
 
 @MODELS.register_module()
@@ -35,6 +36,8 @@ class VFMBackbone(BaseModule):
         self.vfm.requires_grad_(False).eval()
         widths = widths_of(self.vfm)
         self.has_stages = len(set(widths)) > 1
+        self._recomputes = False
+        self._compiled: Callable[[Tensor], list[Tensor]] | None = None
         self.out_indices = list(out_indices or _default_levels(self.vfm, len(widths)))
         self.reins = build_adapter(adapter, widths, query_dims=query_dims, patch_size=patch_size_of(self.vfm))
         self.reins.attach(self.vfm)
@@ -60,14 +63,42 @@ class VFMBackbone(BaseModule):
         self.reins.merge(self.vfm)
         return self
 
-    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Normalised images [b, 3, h, w] → (levels [b, c, h/4, w/4] … [b, c, h/32, w/32], queries [m, d] or None)."""
-        maps = self.vfm.forward_intermediates(
+    def recompute_blocks(self) -> None:
+        """From now on the backward pass runs each block again, and the forward pass keeps nothing inside of blocks."""
+        self.vfm.set_grad_checkpointing(True)
+        self._recomputes = True
+
+    def compile_vfm(self, backend: str = "inductor") -> None:
+        """From now on `torch.compile` runs VFM and adapter in training; not in validation, whose windows vary in size.
+
+        Parameters keep their names.
+
+        Raises:
+            ValueError: blocks are recomputed, and the adapter is one that can't be compiled then.
+        """
+        if self._recomputes and self.reins.changes_objects:
+            raise ValueError(
+                f"train.compile: torch can't compile {type(self.reins).__name__}'s hooks in recomputed blocks: "
+                "turn off train.activation_checkpointing, or this"
+            )
+        self._compiled = torch.compile(self._levels, backend=backend)
+
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        levels = self.vfm.forward_intermediates(
             images, indices=self.out_indices, norm=False, output_fmt="NCHW", intermediates_only=True
         )
-        if not self.has_stages:
-            maps = [_rescale(level, scale) for level, scale in zip(maps, _LEVEL_SCALES, strict=True)]
-        return maps, self.reins.queries()
+        return [level.contiguous(memory_format=torch.channels_last) for level in levels]
+
+    def forward(self, images: Tensor, resize: bool = True) -> tuple[list[Tensor], Tensor | None]:
+        """Normalised images [b, 3, h, w] → four levels [b, c, h/4, w/4] … [b, c, h/32, w/32], queries [m, d] or None.
+
+        Args:
+            resize: False leaves all levels of a plain ViT as they are, [b, c, h/patch, w/patch].
+        """
+        levels = self._compiled(images) if self._compiled and self.training else self._levels(images)
+        if resize and not self.has_stages:
+            levels = [_rescale(level, scale) for level, scale in zip(levels, LEVEL_SCALES, strict=True)]
+        return levels, self.reins.queries()
 
 
 def _default_levels(vfm: nn.Module, depth: int) -> list[int]:
@@ -77,7 +108,6 @@ def _default_levels(vfm: nn.Module, depth: int) -> list[int]:
 
 
 def _rescale(level: Tensor, scale: float) -> Tensor:
-    level = level.contiguous(memory_format=torch.channels_last)  # what interpolation and convolutions are fast in
     if scale == 1:
         return level
     return F.interpolate(level, scale_factor=scale, mode="bilinear", align_corners=False)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rein_core.adapter import Adapter
+from rein_core.precision import in_float32
 
 
 class Rein(Adapter):
@@ -110,6 +111,7 @@ class Rein(Adapter):
             return self.learnable_tokens[i]
         return self.learnable_tokens_a[i] @ self.learnable_tokens_b[i]
 
+    @in_float32  # else rounding decides which layer is the largest
     def queries(self) -> Tensor | None:
         """Q [m, query_dims] = [max, mean, last over layers of T W_Q + b_Q] W + b (eq. 5); None where not linked.
 

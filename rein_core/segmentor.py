@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import rein_core.backbone
 import rein_core.mask2former  # noqa: F401  (registers the head)
+from rein_core.adapters import FEEDS_QUERIES
 from rein_core.anatomy import patch_size_of, widths_of
 from rein_core.heads import complete_head
 from rein_core.vfms import timm_name
@@ -23,24 +24,43 @@ from rein_core.vfms import timm_name
 
 @MODELS.register_module()
 class VFMSegmentor(EncoderDecoder):
-    """An EncoderDecoder whose backbone also gives queries, to heads that take them (`takes_queries`)."""
+    """An EncoderDecoder with one head, whose backbone also gives queries to heads that take them (`takes_queries`)."""
 
     def extract_feat(self, inputs: Tensor) -> tuple[list[Tensor], Tensor | None] | list[Tensor]:
         """Images [b, 3, h, w] → (four levels, queries), or only the levels for mmseg's other heads."""
-        features, queries = self.backbone(inputs)
-        return (features, queries) if getattr(self.decode_head, "takes_queries", False) else features
+        return self._extract(inputs, resize=True)
+
+    def _extract(self, inputs: Tensor, resize: bool):
+        features, queries = self.backbone(inputs, resize=resize)
+        return (features, queries) if self._head_has("takes_queries") else features
+
+    def _extract_for_head(self, inputs: Tensor):
+        """As `extract_feat`, but a plain ViT's levels in their own size if the head resizes them (`resizes_levels`)."""
+        return self._extract(inputs, resize=not self._head_has("resizes_levels"))
+
+    def _head_has(self, trait: str) -> bool:
+        return getattr(self.decode_head, trait, False)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """The head's losses of normalised images [b, 3, h, w] and their `gt_sem_seg`."""
+        return self._decode_head_forward_train(self._extract_for_head(inputs), data_samples)
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Class scores [b, classes, h, w] of normalised images."""
+        return self.decode_head.predict(self._extract_for_head(inputs), batch_img_metas, self.test_cfg)
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Mean logits [b, classes, h, w] over all windows that see a pixel, as mmseg's, but several windows at a time.
 
-        `test_cfg` has `crop_size`, `stride` and, if wanted, `windows_per_batch`.
+        `test_cfg` has `crop_size`, `stride` and, if wanted, `windows_per_batch` (4, or 1 on a CPU, which has no idle
+        cores to fill).
         """
         size = inputs.shape[2:]
         crop = tuple(min(sides) for sides in zip(self.test_cfg["crop_size"], size, strict=True))
         corners = list(product(*map(_window_starts, size, crop, self.test_cfg["stride"])))
         total = inputs.new_zeros(len(inputs), self.out_channels, *size, dtype=torch.float32)
         count = inputs.new_zeros(size)
-        for some in batched(corners, self.test_cfg.get("windows_per_batch", 4)):
+        for some in batched(corners, self.test_cfg.get("windows_per_batch", 1 if inputs.device.type == "cpu" else 4)):
             places = [(..., slice(y, y + crop[0]), slice(x, x + crop[1])) for y, x in some]
             metas = [{"img_shape": crop, "ori_shape": crop, "pad_shape": crop}] * (len(inputs) * len(places))
             logits = self.encode_decode(torch.cat([inputs[place] for place in places]), metas)
@@ -66,8 +86,8 @@ def build_segmentor(model: dict) -> nn.Module:
     """The segmentor of a recipe's `model` section.
 
     Args:
-        model: with a `type` key, any mmseg segmentor's config, taken as it is; else `vfm`, `adapter`, `decode_head`
-            and `test_cfg`.
+        model: with a `type` key, any mmseg segmentor's config, taken as it is; else `vfm`, `adapter`, `decode_head`,
+            `test_cfg` and, where they are not those of the VFM's pretraining, `mean` and `std`.
 
     Raises:
         ValueError: a part that the registry doesn't know or settings it doesn't take, named.
@@ -96,22 +116,23 @@ def _mmseg_config(model: dict) -> dict:
         "adapter": model.get("adapter", {"type": "none"}),
         "query_dims": head.get("feat_channels", 256),
     }
+    feeds_queries = backbone["adapter"].get("type") in FEEDS_QUERIES
     levels, divisor = _levels(vfm["name"], vfm.get("patch_size", 16))
     if head.get("type") == "ReinMask2FormerHead":
-        linked = backbone["adapter"].get("type") == "rein" and backbone["adapter"].get("link_queries", True)
+        linked = feeds_queries and backbone["adapter"].get("link_queries", True)
         head = {"in_channels": levels, "link_queries": linked} | head
         if linked:
             head["num_queries"] = backbone["adapter"].get("token_length", 100)
     else:
         head = complete_head(head, levels)
-        if backbone["adapter"].get("type") == "rein":
+        if feeds_queries:
             backbone["adapter"] = backbone["adapter"] | {"link_queries": False}  # there is nobody to link to
     return {
         "type": "VFMSegmentor",
         "data_preprocessor": {
             "type": "SegDataPreProcessor",
-            "mean": [255 * value for value in pretrained.mean],
-            "std": [255 * value for value in pretrained.std],
+            "mean": model.get("mean") or [255 * value for value in pretrained.mean],
+            "std": model.get("std") or [255 * value for value in pretrained.std],
             "bgr_to_rgb": True,
             "size_divisor": divisor,
             "pad_val": 0,

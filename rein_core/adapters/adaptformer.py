@@ -21,6 +21,8 @@ class AdaptFormer(Adapter):
         scale: s.
     """
 
+    changes_objects = True  # a list, between a block's norm and its MLP
+
     def __init__(self, num_layers: int, embed_dims: int, bottleneck: int = 64, scale: float = 0.1):
         super().__init__()
         self.scale = scale

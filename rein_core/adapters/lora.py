@@ -69,6 +69,8 @@ class Lora(Adapter):
 class Dora(Lora):
     """LoRA with the magnitudes apart."""
 
+    changes_objects = True  # in peft's forward pass
+
     def __init__(self, rank: int = 8, alpha: float | None = None, targets: tuple[str, ...] = QKV):
         super().__init__(rank, alpha, targets, dora=True)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rein_core.adapter import Adapter
+from rein_core.precision import in_float32
 from rein_core.rein import Rein, summary
 
 
@@ -34,6 +35,7 @@ class StagedRein(Adapter):
         stage, i = self.place[layer]
         return self.stages[stage].refine(feat_bnc, i)
 
+    @in_float32
     def queries(self) -> Tensor | None:
         """As `Rein.queries`."""
         if not self.link_queries:

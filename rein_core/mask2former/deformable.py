@@ -77,11 +77,11 @@ def mix(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list[tuple[i
 
 
 def mix_by_grid(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
-    """As `mix`, by `grid_sample` level by level."""
+    """As `mix`, by `grid_sample` level by level; in float32, as half precision moves a point by parts of a pixel."""
     b, n, heads = places.shape[:3]
     extent = pixels(shapes, places.device)
-    grids = ((2 * places + 1) / extent[:, None] - 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 1).to(value_bnc.dtype)
-    values = value_bnc.transpose(1, 2).reshape(b * heads, value_bnc.shape[2] // heads, -1)
+    grids = ((2 * places.float() + 1) / extent[:, None] - 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 1)
+    values = value_bnc.float().transpose(1, 2).reshape(b * heads, value_bnc.shape[2] // heads, -1)
     levels = values.split([h * w for h, w in shapes], dim=-1)
     sampled = [
         F.grid_sample(level.unflatten(-1, shape), grids[:, i], mode="bilinear", align_corners=False)
@@ -94,14 +94,14 @@ def mix_by_grid(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list
 
 def mix_by_matrix(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
     """As `mix`, as one product with a sparse matrix, several times faster on a CPU; in float32."""
-    heads = places.shape[2]
-    extent = pixels(shapes, places.device)
-    starts = torch.tensor([0, *(h * w for h, w in shapes[:-1])], device=places.device).cumsum(0)
-    x, y = (axis.flatten(3).flatten(0, 2) for axis in places.float().unbind(-1))
-    width, height, starts = (part.repeat_interleave(places.shape[4]) for part in (*extent.T, starts))
-    rows = value_bnc.reshape(-1, value_bnc.shape[2] // heads).float()
+    heads, points = places.shape[2], places.shape[4]
+    x, y = (axis.float().flatten(3).flatten(0, 2) for axis in places.unbind(-1))
     weights = weights.float().flatten(3).flatten(0, 2)
-    return SparseMix.apply(rows, x, y, weights, width, height, starts, heads, len(value_bnc)).view_as(value_bnc)
+    return SparseMix.apply(value_bnc.float(), x, y, weights, heads, points, shapes)
+
+
+_RIM = 2
+"""Cells of zeros around each level: two neighbours that both lie outside of it are there, and no case is special."""
 
 
 class SparseMix(torch.autograd.Function):
@@ -113,46 +113,65 @@ class SparseMix(torch.autograd.Function):
 
     @staticmethod
     @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(ctx, rows, x, y, weights, width, height, starts, heads, batch):
-        """rows [b·cells·heads, d]; x, y, weights [b·n·heads, k]; width, height, starts [k] → [b·n·heads, d]."""
-        xs, in_x, along_x = _corners(x, width)
-        ys, in_y, along_y = _corners(y, height)
-        first = torch.arange(0, len(rows), len(rows) // batch, dtype=torch.int32)[:, None, None]
-        first = first + torch.arange(heads, dtype=torch.int32)
-        first = first.expand(batch, len(x) // batch // heads, heads).reshape(-1, 1)
-        columns = [first + heads * (starts + yi * width + xi).int() for yi in ys for xi in xs]
-        bilinear = [wy * wx for wy in along_y for wx in along_x]
-        columns = torch.stack(columns, dim=1)
-        values = torch.stack([weights * part for part in bilinear], dim=1)
-        matrix = _matrix(columns, values, len(rows))
-        ctx.save_for_backward(rows, weights, columns, values, *in_x, *in_y, *along_x, *along_y)
-        return matrix @ rows
+    def forward(ctx, value_bnc, x, y, weights, heads, points, shapes):
+        """value [b, cells, heads·d]; x, y, weights [b·n·heads, k], k = levels·points → [b, n, heads·d]."""
+        rows = _with_rims(value_bnc, shapes).view(-1, value_bnc.shape[2] // heads)
+        columns, x, y = _columns(x, y, len(value_bnc), heads, points, shapes)
+        along_y = torch.stack([weights * (1 - y), weights * y], dim=1)
+        values = along_y[:, :, None] * torch.stack([1 - x, x], dim=1)[:, None]
+        ctx.save_for_backward(rows, weights, x, y, columns, values)
+        ctx.shapes, ctx.batch = shapes, len(value_bnc)
+        return (_matrix(columns, values, len(rows)) @ rows).view(len(value_bnc), -1, value_bnc.shape[2])
 
     @staticmethod
     @custom_bwd(device_type="cpu")
     def backward(ctx, grad):
-        """Gradients of rows, x, y and weights."""
-        rows, weights, columns, values, ix0, ix1, iy0, iy1, wx0, wx1, wy0, wy1 = ctx.saved_tensors
-        grad = grad.contiguous()
+        """Gradients of value, x, y and weights."""
+        rows, weights, x, y, columns, values = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, rows.shape[1])
         matrix = _matrix(columns, values, len(rows))
-        sampled = torch.sparse.sampled_addmm(matrix, grad, rows.t(), beta=0.0).values().view_as(values)
-        g00, g01, g10, g11 = sampled.unbind(1)  # by y, then x
-        left, right = wy0 * g00 + wy1 * g10, wy0 * g01 + wy1 * g11
-        top, bottom = wx0 * g00 + wx1 * g01, wx0 * g10 + wx1 * g11
-        grad_weights = wx0 * left + wx1 * right
-        grad_x, grad_y = weights * (ix1 * right - ix0 * left), weights * (iy1 * bottom - iy0 * top)
-        grad_rows = _transposed_product(columns, values, len(rows), grad)
-        return grad_rows, grad_x, grad_y, grad_weights, None, None, None, None, None
+        sampled = torch.sparse.sampled_addmm(matrix, grad_rows, rows.t(), beta=0.0).values().view_as(values)
+        (top_left, top_right), (bottom_left, bottom_right) = (pair.unbind(1) for pair in sampled.unbind(1))
+        left, right = top_left.lerp(bottom_left, y), top_right.lerp(bottom_right, y)
+        top, bottom = top_left.lerp(top_right, x), bottom_left.lerp(bottom_right, x)
+        grad_x, grad_y, grad_weights = weights * (right - left), weights * (bottom - top), left.lerp(right, x)
+        grad_padded = _transposed_product(columns, values, len(rows), grad_rows).view(ctx.batch, -1, grad.shape[2])
+        grad_value = torch.cat([level.flatten(1, 2) for level in _without_rims(grad_padded, ctx.shapes)], dim=1)
+        return grad_value, grad_x, grad_y, grad_weights, None, None, None
 
 
-def _corners(place: Tensor, length: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Of the two pixels beside each place along one axis: index, whether inside (1 or 0), and weight."""
-    low = place.floor()
-    fraction = place - low
-    corners = [low, low + 1]
-    inside = [((corner >= 0) & (corner < length)).to(place.dtype) for corner in corners]
-    index = [torch.minimum(corner.clamp(min=0), length - 1) for corner in corners]
-    return index, inside, [(1 - fraction) * inside[0], fraction * inside[1]]
+def _with_rims(value_bnc: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+    cells = sum((h + 2 * _RIM) * (w + 2 * _RIM) for h, w in shapes)
+    padded = value_bnc.new_zeros(len(value_bnc), cells, value_bnc.shape[2])
+    levels = value_bnc.split([h * w for h, w in shapes], dim=1)
+    for place, level, shape in zip(_without_rims(padded, shapes), levels, shapes, strict=True):
+        place.copy_(level.unflatten(1, shape))
+    return padded
+
+
+def _without_rims(padded_bnc: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    """Views [b, h, w, c] of each level."""
+    sizes = [(h + 2 * _RIM, w + 2 * _RIM) for h, w in shapes]
+    levels = padded_bnc.split([h * w for h, w in sizes], dim=1)
+    return [level.unflatten(1, size)[:, _RIM:-_RIM, _RIM:-_RIM] for level, size in zip(levels, sizes, strict=True)]
+
+
+def _columns(
+    x: Tensor, y: Tensor, batch: int, heads: int, points: int, shapes: list[tuple[int, int]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the corners of each point lie among padded rows, int32 [b·n·heads, 4, k]; fractions of x and y."""
+    strides = torch.tensor([w + 2 * _RIM for _, w in shapes])
+    cells = torch.tensor([(h + 2 * _RIM) * (w + 2 * _RIM) for h, w in shapes])
+    starts = cells.cumsum(0) - cells + _RIM * (strides + 1)
+    width, height = pixels(shapes, x.device).repeat_interleave(points, dim=0).T
+    strides, starts = (part.repeat_interleave(points) for part in (strides, starts))
+    x, y = x.clamp(torch.full_like(width, -_RIM), width), y.clamp(torch.full_like(height, -_RIM), height)
+    left, top = x.floor().nan_to_num_(0), y.floor().nan_to_num_(0)  # an index must be one; the fractions stay NaN
+    first = int(cells.sum()) * torch.arange(batch)[:, None] * heads + torch.arange(heads)
+    first = first.int()[:, None].expand(batch, len(x) // batch // heads, heads).reshape(-1, 1)
+    top_left = torch.add(first, (top * strides + (left + starts)).int(), alpha=heads)
+    corners = heads * torch.stack([torch.zeros_like(strides), torch.ones_like(strides), strides, strides + 1]).int()
+    return top_left[:, None] + corners, x - left, y - top
 
 
 def _matrix(columns: Tensor, values: Tensor, width: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rein_core.mask2former.losses import MaskLosses
 from rein_core.mask2former.pixel_decoder import PixelDecoder
 from rein_core.mask2former.positional import sine_positions
+from rein_core.mask2former.products import MaskProducts
 from rein_core.mask2former.transformer_decoder import TransformerDecoder
 
 _NUM_LEVELS = 3
@@ -37,7 +38,7 @@ class ReinMask2FormerHead(BaseModule):
         loss: settings of `MaskLosses`.
     """
 
-    takes_queries = True
+    takes_queries = resizes_levels = True
 
     def __init__(
         self,
@@ -82,22 +83,23 @@ class ReinMask2FormerHead(BaseModule):
         Args:
             inputs: (four levels fine to coarse, queries [q, c] or None), or only the levels.
         """
-        cls, embeds, mask_features = self._decode(inputs)
-        return cls, [_masks(embed, mask_features) for embed in embeds]
+        cls, masks = self._decode(inputs)
+        return list(cls), [masks.full(layer) for layer in range(len(cls))]
 
-    def _decode(self, inputs: tuple | list) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Class logits and mask embeddings [b, q, c] of every layer, and the features [b, c, h, w] they multiply."""
+    def _decode(self, inputs: tuple | list) -> tuple[Tensor, MaskProducts]:
+        """Class logits [l, b, q, classes + 1] and masks before the first layer and after each."""
         features, queries = inputs if isinstance(inputs, tuple) else (inputs, None)
-        mask_features, memory = self.pixel_decoder(features)
-        query_pos, query = (part.expand(len(mask_features), -1, -1) for part in self._queries(queries))
+        fine, memory = self.pixel_decoder(features)
+        query_pos, query = (part.expand(len(fine), -1, -1) for part in self._queries(queries))
         levels = [self._level(memory[i], i) for i in range(_NUM_LEVELS)]
-        small = [_resize(mask_features.detach(), level.shape[2:]) for level in memory]
+        small = [_resize(fine.detach(), level.shape[2:]) for level in memory]
         predictions = [self._predict(query)]
         for i, layer in enumerate(self.transformer_decoder.layers):
-            seen = _attention_mask(predictions[-1][1].detach(), small[i % _NUM_LEVELS])
+            seen = _attention_mask(*predictions[-1][1:], small[i % _NUM_LEVELS])
             query = layer(query, query_pos, *levels[i % _NUM_LEVELS], seen)
             predictions.append(self._predict(query))
-        return [cls for cls, _ in predictions], [embed for _, embed in predictions], mask_features
+        cls, embeds, offsets = map(torch.stack, zip(*predictions, strict=True))
+        return cls, MaskProducts(embeds, offsets, fine)
 
     def _queries(self, queries: Tensor | None) -> tuple[Tensor, Tensor]:
         """Positions and first content of the queries, [q, c] each."""
@@ -115,9 +117,15 @@ class ReinMask2FormerHead(BaseModule):
         content = memory.flatten(2).transpose(1, 2) + self.level_embed.weight[index]
         return content, positions.flatten(1).T.to(content.dtype)
 
-    def _predict(self, query: Tensor) -> tuple[Tensor, Tensor]:
+    def _predict(self, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Class logits [b, q, classes + 1], mask embeddings [b, q, c] and offsets [b, q].
+
+        The mask features W x + d are never made: e·(W x + d) = (Wᵀ e)·x + e·d, and there are far fewer queries than
+        pixels.
+        """
         query = self.transformer_decoder.post_norm(query)
-        return self.cls_embed(query), self.mask_embed(query)
+        embed, mask_feature = self.mask_embed(query), self.pixel_decoder.mask_feature
+        return self.cls_embed(query), embed @ mask_feature.weight.flatten(1), embed @ mask_feature.bias
 
     def loss(self, inputs: tuple | list, data_samples: list, train_cfg: dict | None) -> dict[str, Tensor]:
         """`loss_cls`, `loss_mask`, `loss_dice` of the last layer, and with `d0.`, `d1.` … those of the ones before.
@@ -126,9 +134,9 @@ class ReinMask2FormerHead(BaseModule):
             inputs: as in `forward`.
             data_samples: mmseg's, with `gt_sem_seg` [1, h, w], all of one size.
         """
-        cls, embeds, mask_features = self._decode(inputs)
+        cls, masks = self._decode(inputs)
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
-        losses = self.losses(torch.stack(cls), torch.stack(embeds), mask_features, labels)
+        losses = self.losses(cls, masks, labels)
         named = {}
         for layer in range(len(cls)):
             prefix = "" if layer == len(cls) - 1 else f"d{layer}."
@@ -137,17 +145,13 @@ class ReinMask2FormerHead(BaseModule):
 
     def predict(self, inputs: tuple | list, img_metas: list[dict], test_cfg: dict) -> Tensor:
         """Class scores [b, classes, h, w], Σ over queries of P(class) · P(mask); padding is part of the input."""
-        cls, embeds, mask_features = self._decode(inputs)
+        cls, products = self._decode(inputs)
         classes_bqk = cls[-1].float().softmax(dim=-1)[..., :-1]
-        masks = _masks(embeds[-1], mask_features).float()
+        masks = products.full(-1).float()
         size = [_STRIDE * side for side in masks.shape[2:]]
         images = [torch.einsum("qk,qhw->khw", classes, _resize(mask[None], size)[0].sigmoid_())
                   for classes, mask in zip(classes_bqk, masks, strict=True)]  # fmt: skip
         return torch.stack(images)
-
-
-def _masks(embed_bqc: Tensor, features_bchw: Tensor) -> Tensor:
-    return torch.einsum("bqc,bchw->bqhw", embed_bqc, features_bchw)
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -155,12 +159,12 @@ def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def _attention_mask(embed_bqc: Tensor, features_bchw: Tensor) -> Tensor:
+def _attention_mask(embed_bqc: Tensor, offset_bq: Tensor, features_bchw: Tensor) -> Tensor:
     """True where a query may look: inside of its last mask, or everywhere if that is empty. [b, 1, q, n].
 
     Resizing is linear, so the features are resized, once, and not every layer's masks.
     """
-    seen = (_masks(embed_bqc, features_bchw) >= 0).flatten(2)
+    seen = embed_bqc @ features_bchw.flatten(2) >= -offset_bq[..., None]
     seen |= ~seen.any(dim=-1, keepdim=True)
     return seen[:, None]
 

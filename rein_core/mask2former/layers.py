@@ -5,7 +5,10 @@ from torch import Tensor, nn
 
 
 class ConvNorm(nn.Module):
-    """Convolution, group norm and, if asked for, ReLU (`conv`, `gn`)."""
+    """Convolution, group norm and, if asked for, ReLU (`conv`, `gn`).
+
+    On a CPU all is fastest in channels-last memory, but for the weights' gradient of larger kernels.
+    """
 
     def __init__(self, in_channels: int, channels: int, kernel: int, bias: bool, relu: bool = False):
         super().__init__()
@@ -13,10 +16,13 @@ class ConvNorm(nn.Module):
         self.gn = nn.GroupNorm(32, channels)
         self.relu = relu
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[b, in_channels, h, w] → [b, channels, h, w]."""
-        x = self.gn(self.conv(x))
-        return x.relu() if self.relu else x
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """[b, in_channels, h, w] → [b, channels, scale · h, scale · w], resized between convolution and norm."""
+        x = self.conv(x if self.conv.kernel_size == (1, 1) else x.contiguous())  # see `ConvNorm`
+        if scale != 1:
+            x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+        x = self.gn(x)
+        return x.relu_() if self.relu else x
 
 
 class FeedForward(nn.Module):
@@ -29,8 +35,11 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[…, embed_dims] → the same."""
-        return x + self.layers(x)
+        """[…, embed_dims] → the same.
+
+        A linear layer's output of more than two dimensions is a view, and autograd copies views that change in place.
+        """
+        return x + self.layers(x.flatten(0, -2)).view_as(x)
 
 
 class Attention(nn.Module):

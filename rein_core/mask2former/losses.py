@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rein_core.mask2former.matching import Pairs, match
 from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points
+from rein_core.mask2former.products import MaskProducts
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,18 @@ class MaskLosses:
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
-    def __call__(self, cls_lbqk: Tensor, embed_lbqc: Tensor, features_bchw: Tensor, labels_bhw: Tensor) -> dict:
+    def __call__(self, cls_lbqk: Tensor, masks: MaskProducts, labels_bhw: Tensor) -> dict[str, Tensor]:
         """Losses of each layer [l] as `cls`, `mask` and `dice`, computed in float32.
 
         Args:
             cls_lbqk: class logits; the last class is "no object".
-            embed_lbqc, features_bchw: their products are the mask logits; full maps are made of matched masks only.
+            masks: mask logits; full maps are made of matched masks only.
             labels_bhw: class ids, 255 where there is none.
         """
-        cls_lbqk, embed_lbqc, features_bchw = cls_lbqk.float(), embed_lbqc.float(), features_bchw.float()
+        cls_lbqk, masks = cls_lbqk.float(), masks.float()
         weights = (self.class_weight, self.mask_weight, self.dice_weight)
-        pairs = match(cls_lbqk, embed_lbqc, features_bchw, labels_bhw, self.num_points, weights)
-        mask, dice = self._mask_losses(embed_lbqc, features_bchw, labels_bhw, pairs)
+        pairs = match(cls_lbqk, masks, labels_bhw, self.num_points, weights)
+        mask, dice = self._mask_losses(masks, labels_bhw, pairs)
         return {"cls": self._class_loss(cls_lbqk, pairs), "mask": mask, "dice": dice}
 
     def _class_loss(self, cls_lbqk: Tensor, pairs: Pairs) -> Tensor:
@@ -56,14 +57,12 @@ class MaskLosses:
         per_layer = loss.view(len(cls_lbqk), -1).sum(dim=1) / weight[target].flatten(1).sum(dim=1)
         return self.class_weight * per_layer
 
-    def _mask_losses(
-        self, embed_lbqc: Tensor, features_bchw: Tensor, labels_bhw: Tensor, pairs: Pairs
-    ) -> tuple[Tensor, Tensor]:
+    def _mask_losses(self, masks: MaskProducts, labels_bhw: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        zero = masks.offset.new_zeros(len(masks.offset))
         if not sum(pairs.per_image):  # nothing is labelled: no loss, but a gradient for every rank
-            nothing = embed_lbqc.flatten(1).sum(dim=1) * 0 + features_bchw.sum() * 0
+            nothing = zero + sum(part.sum() for part in masks) * 0
             return nothing, nothing
-        embeds = embed_lbqc[pairs.layer, pairs.image, pairs.query].split(pairs.per_image)
-        logits_mhw = torch.cat([torch.einsum("mc,chw->mhw", *both) for both in zip(embeds, features_bchw, strict=True)])
+        logits_mhw = masks.of_pairs(pairs.layer, pairs.image, pairs.query, pairs.per_image)
         points = uncertain_points(
             logits_mhw.detach(), self.num_points, self.oversample_ratio, self.importance_sample_ratio
         )
@@ -73,7 +72,6 @@ class MaskLosses:
         probability = logits.sigmoid()
         overlap = 2 * (probability * truth).sum(dim=1) + 1
         dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
-        zero = embed_lbqc.new_zeros(len(embed_lbqc))
         num_masks = mean_over_ranks(pairs.num_masks)
         return (
             self.mask_weight * zero.index_add(0, pairs.layer, cross_entropy) / num_masks,

@@ -12,6 +12,8 @@ from rein_core.mask2former.layers import ConvNorm, FeedForward, xavier
 from rein_core.mask2former.positional import sine_positions
 
 _NUM_LEVELS = 3
+LEVEL_SCALES = (4.0, 2.0, 1.0, 0.5)
+"""From a plain ViT's maps to the four levels, fine to coarse (Wei et al., CVPR 2024, section 4.1)."""
 
 
 class EncoderLayer(nn.Module):
@@ -67,8 +69,16 @@ class PixelDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Levels fine to coarse → mask features [b, c, h, w] at the finest, and memory [b, c, ·, ·] coarse to fine."""
-        projected = [conv(level) for conv, level in zip(self.input_convs, features[:0:-1], strict=True)]
+        """Levels fine to coarse → features [b, c, h, w] of the finest, and memory [b, c, ·, ·] coarse to fine.
+
+        The head applies `mask_feature` to the first, together with the queries' mask embeddings.
+
+        Four levels of one size are a plain ViT's own maps: each is brought to its size here, after its 1×1 convolution.
+        Resizing and such a convolution may change places, and there are fewer channels then, and fewer pixels before.
+        """
+        scales = LEVEL_SCALES if len({level.shape[2:] for level in features}) == 1 else (1.0,) * len(features)
+        coarse_to_fine = zip(self.input_convs, features[:0:-1], scales[:0:-1], strict=True)
+        projected = [conv(level, scale) for conv, level, scale in coarse_to_fine]
         shapes = [tuple(level.shape[2:]) for level in projected]
         x = torch.cat([level.flatten(2).transpose(1, 2) for level in projected], dim=1)
         positions = self._positions(shapes, x)
@@ -77,9 +87,9 @@ class PixelDecoder(nn.Module):
             x = layer(x, positions, reference, shapes)
         parts = x.transpose(1, 2).split([h * w for h, w in shapes], dim=-1)
         memory = [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
-        fine = self.lateral_convs[0](features[0])
+        fine = self.lateral_convs[0](features[0], scales[0])
         fine = fine + F.interpolate(memory[-1], size=fine.shape[2:], mode="bilinear", align_corners=False)
-        return self.mask_feature(self.output_convs[0](fine)), memory
+        return self.output_convs[0](fine), memory
 
     def _positions(self, shapes: list[tuple[int, int]], x: Tensor) -> Tensor:
         """Sine encoding plus the level's own vector, [n, c]."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 def sample_maps(maps_bchw: Tensor, points_bp2: Tensor) -> Tensor:
     """Bilinear values [b, c, p] at points (x, y) in 0 to 1."""
-    grid = 2 * points_bp2[:, :, None] - 1
+    grid = (2 * points_bp2[:, :, None]).sub_(1)
     return F.grid_sample(maps_bchw, grid, align_corners=False).squeeze(-1)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import rein_core  # noqa: F401  (its stub lets mmcv.ops be imported)
+from rein_core.mask2former.products import MaskProducts
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +29,12 @@ def tiny() -> Callable[..., dict]:
 
 
 @pytest.fixture(scope="session")
-def factors() -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """Any mask logits [l, b, q, h, w] as embeddings [l, b, q, c] and features [b, c, h, w] whose products they are."""
+def factors() -> Callable[[torch.Tensor], MaskProducts]:
+    """Any mask logits [l, b, q, h, w] as products, with an offset of 1 that the features lack."""
 
-    def split(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def split(masks: torch.Tensor) -> MaskProducts:
         layers, batch, queries = masks.shape[:3]
         one_hot = torch.eye(layers * queries).view(layers, 1, queries, -1).expand(-1, batch, -1, -1)
-        return one_hot, masks.transpose(0, 1).flatten(1, 2)
+        return MaskProducts(one_hot, torch.ones(layers, batch, queries), masks.transpose(0, 1).flatten(1, 2) - 1)
 
     return split

@@ -70,6 +70,13 @@ def test_bfloat16_is_mixed_in_float32():
     assert (rounded - exact).norm() < 0.05 * exact.norm() and query.grad.isfinite().all()
 
 
+def test_places_that_are_no_numbers_give_none():
+    value, places = torch.randn(1, 126, 16), torch.rand(1, 126, 4, 3, 5, 2)
+    places[0, 7] = torch.nan
+    mixed = mix_by_matrix(value, places, torch.rand(1, 126, 4, 3, 5), SHAPES)
+    assert mixed[0, 7].isnan().all() and mixed[0, :7].isfinite().all() and mixed[0, 8:].isfinite().all()
+
+
 def test_reference_points_are_centres_of_cells():
     points = reference_points([(1, 2), (2, 2)], torch.device("cpu"))
     assert points.tolist()[:3] == [[0.25, 0.5], [0.75, 0.5], [0.25, 0.25]]

@@ -17,7 +17,7 @@ def test_losses_of_constant_masks_by_hand(factors):
     cls = torch.tensor([[[[3.0, 0.0, 0.0], [0.0, 0.0, 3.0]]]])
     masks = torch.stack([torch.full((512, 512), 2.0), torch.full((512, 512), -2.0)])[None, None]
     losses = MaskLosses(num_points=16, importance_sample_ratio=0)(
-        cls, *factors(masks), torch.zeros(1, 512, 512, dtype=torch.long)
+        cls, factors(masks), torch.zeros(1, 512, 512, dtype=torch.long)
     )
     p, n = 1 / (1 + math.exp(-2)), 16
     assert losses["mask"].item() == pytest.approx(5 * -math.log(p), rel=1e-5)
@@ -27,7 +27,7 @@ def test_losses_of_constant_masks_by_hand(factors):
 
 def test_no_labels_give_a_gradient_of_zero(factors):
     masks = torch.randn(2, 1, 3, 4, 4, requires_grad=True)
-    losses = MaskLosses(num_points=8)(torch.randn(2, 1, 3, 5), *factors(masks), torch.full((1, 8, 8), 255))
+    losses = MaskLosses(num_points=8)(torch.randn(2, 1, 3, 5), factors(masks), torch.full((1, 8, 8), 255))
     (losses["mask"] + losses["dice"]).sum().backward()
     assert losses["mask"].tolist() == [0, 0] and torch.equal(masks.grad, torch.zeros_like(masks))
 
@@ -36,5 +36,5 @@ def test_bfloat16_logits_are_scored_in_float32(factors):
     torch.manual_seed(0)
     cls, masks = torch.randn(1, 1, 3, 5).bfloat16(), torch.randn(1, 1, 3, 4, 4).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = MaskLosses(num_points=8)(cls, *factors(masks), torch.zeros(1, 8, 8, dtype=torch.long))
+        losses = MaskLosses(num_points=8)(cls, factors(masks), torch.zeros(1, 8, 8, dtype=torch.long))
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in losses.values())
