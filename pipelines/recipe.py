@@ -28,7 +28,11 @@ class VFM(Settings):
     """The frozen vision foundation model."""
 
     name: str = Field("dinov2_small", description="a name that rein_core.vfms lists")
-    weights: str | None = Field(None, description="'hub', or a local file; None: random (for tests and the demo)")
+    weights: str | None = Field(
+        None,
+        description="'hub', timm's hf-hub:ORG/NAME or MODEL.TAG, a file, or its URI (https://, s3://, gs://, file://); "
+        "None: random (for tests and the demo)",
+    )
     patch_size: int = Field(16, ge=1, description="the patch kernel is resampled to this size, in pixels")
     img_size: int = Field(
         512, ge=16, description="position embeddings are resized for a square image of this size, in pixels"
@@ -41,7 +45,9 @@ class VFM(Settings):
     @field_validator("weights")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        return value if value in (None, "hub") else absolute(value)
+        from rein_core.vfms import is_hub_name  # takes seconds, and other settings do without
+
+        return value if value is None or is_hub_name(value) else absolute(value)
 
 
 class Model(Settings):
@@ -50,7 +56,7 @@ class Model(Settings):
     vfm: VFM = VFM()
     adapter: dict[str, Any] = Field(
         {"type": "rein"},
-        description="type: none, full, rein, lora, dora, vpt, adaptformer or soma; and that adapter's settings",
+        description="type: none, full, rein, fada, lora, dora, vpt, adaptformer or soma; and that adapter's settings",
     )
     decode_head: dict[str, Any] = Field(
         {"type": "ReinMask2FormerHead"},
@@ -120,7 +126,13 @@ class Train(Settings):
     steps: int = Field(40_000, ge=1)
     batch_size: int = Field(4, ge=1, description="over all workers together")
     num_workers: int = Field(1, ge=1, description="training processes: one a GPU, or several on a CPU")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on CUDA and on CPUs with AMX")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on CUDA and on CPUs with AMX, else fp32; fp16 scales the loss"
+    )
+    activation_checkpointing: bool = Field(False, description="less memory: the backward pass runs VFM blocks again")
+    compile: bool = Field(
+        False, description="torch.compile of the VFM and adapter in training: minutes once, then faster"
+    )
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="validate and save the moving average of the trained weights, such as 0.999"
     )

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 
 
 def say(text: str) -> None:
@@ -22,4 +23,5 @@ def quiet() -> None:
     """Leaves the terminal to our own lines, and to errors."""
     for name in ("ray.data", "ray.train", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # float16's scaler may skip first steps
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,11 @@ class Tracker:
         now = get_current_time_millis()
         batch = [Metric(name, float(value), now, step) for name, value in values.items()]
         self._try(lambda: self.client.log_batch(self.run_id, metrics=batch, synchronous=False))
+
+    def tags(self, values: dict[str, str]) -> None:
+        """Words about the run, at once."""
+        for name, value in values.items():
+            self._try(partial(self.client.set_tag, self.run_id, name, value))
 
     def picture(self, image: np.ndarray, path: str) -> None:
         """An RGB image, uint8 [h, w, 3], as a PNG artifact."""

@@ -20,8 +20,7 @@ from pipelines.cluster import connect
 from pipelines.recipe import Recipe, known_keys, load_recipe, parse_recipe
 from pipelines.register import log_model
 from pipelines.terminal import duration, say
-from pipelines.worker import PHASES, train_worker
-from rein_core import build_segmentor
+from pipelines.worker import PHASES, build_for_training, train_worker
 
 RUN_FILE = "run.json"
 _MAY_CHANGE = ("train.num_workers", "train.log_every", "train.max_failures", "data.cpus_per_worker", "tracking", "tune")
@@ -161,7 +160,7 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
             raise ValueError(
                 f"data.train: {uri} has {shards.manifest.label_space} labels: only the 19 classes can be trained on"
             )
-    segmentor = build_segmentor(recipe.model_section())
+    segmentor = build_for_training(recipe)
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")

@@ -1,46 +1,102 @@
-"""trainer.pt: what a run needs beside the weights to go on where it was. Tensors and plain numbers, no pickled code.
+"""What a run has beside the weights, and needs to go on where it was: optimizer, schedule, loss scale and averages.
 
 There is no random state in it: the stream's draws and the losses' points are functions of seed and step.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor, nn
 
+from pipelines.optimizer import build_optimizer
+from pipelines.recipe import Recipe
 from rein_core.checkpoint import load_trained
 from rein_core.ema import Ema
+from rein_core.precision import grad_scaler
 
 FILE = "trainer.pt"
+_SMALLEST_SCALE = 2.0**-16
 
 
-def save_trainer(folder: Path, optimizer: Optimizer, schedule: LRScheduler, step: int, ema: Ema | None = None) -> None:
-    """Writes `folder`/trainer.pt: `step` counts finished steps, and is the stream's position too.
+class TrainerState:
+    """Turns losses into steps of the optimizer.
 
     Args:
-        ema: with its averages swapped in, as they are what the checkpoint's weights are.
+        segmentor: what is trained, on its device.
     """
-    state = {"step": step, "optimizer": optimizer.state_dict(), "schedule": _plain(schedule.state_dict())}
-    torch.save(state | ({"weights": ema.weights()} if ema else {}), folder / FILE)
 
+    def __init__(self, segmentor: nn.Module, recipe: Recipe, device: torch.device):
+        self.segmentor, self.clip_grad = segmentor, recipe.optimizer.clip_grad
+        self.optimizer, self.schedule = build_optimizer(segmentor, recipe.optimizer, recipe.train.steps)
+        self.scaler = grad_scaler(device, recipe.train.precision)
+        self.ema = Ema(segmentor, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
-def load_trainer(
-    folder: Path, segmentor: nn.Module, optimizer: Optimizer, schedule: LRScheduler, ema: Ema | None = None
-) -> int:
-    """Loads trained weights, optimizer and schedule in place, and returns the number of finished steps.
+    def backward(self, loss: Tensor) -> None:
+        """The gradients of a loss; float16's are scaled."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
 
-    Raises:
-        ValueError: the weights or the optimizer's groups are of another model.
-    """
-    load_trained(segmentor, folder)
-    state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    if ema:
-        ema.load(state["weights"])
-    return state["step"]
+    def update(self) -> None:
+        """One step. The scaler leaves it out where a gradient overflowed; the schedule goes on even then."""
+        if self.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.segmentor.parameters(), self.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        if self.ema:
+            self.ema.update()
+
+    def metrics(self) -> dict[str, float]:
+        """The learning rate, and float16's loss scale.
+
+        Raises:
+            ValueError: the scaler has left out all steps for long.
+        """
+        rate = {"lr": self.optimizer.param_groups[-1]["lr"]}
+        if not self.scaler.is_enabled():
+            return rate
+        scale = self.scaler.get_scale()
+        if scale < _SMALLEST_SCALE:
+            raise ValueError(
+                f"float16's gradients overflow even with a loss scale of {scale:.0e}: set train.precision=bf16 or fp32"
+            )
+        return rate | {"loss_scale": scale}
+
+    def averaged(self) -> AbstractContextManager:
+        """The segmentor has the moving averages inside of this, if there are any."""
+        return self.ema.swapped() if self.ema else nullcontext()
+
+    def save(self, folder: Path, step: int) -> None:
+        """Writes `folder`/trainer.pt, tensors and plain numbers only, with the averages swapped in (`averaged`).
+
+        Args:
+            step: of finished steps; it is the stream's position too.
+        """
+        state = {
+            "step": step,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": _plain(self.schedule.state_dict()),
+            "scaler": self.scaler.state_dict(),
+        }
+        torch.save(state | ({"weights": self.ema.weights()} if self.ema else {}), folder / FILE)
+
+    def load(self, folder: Path) -> int:
+        """Loads trained weights and all of the state in place, and returns the number of finished steps.
+
+        Raises:
+            ValueError: the weights or the optimizer's groups are of another model.
+        """
+        load_trained(self.segmentor, folder)
+        state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
+        if self.ema:
+            self.ema.load(state["weights"])
+        return state["step"]
 
 
 def _plain(state: dict) -> dict:

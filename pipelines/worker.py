@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,15 @@ from datasets.augment import Augment
 from datasets.shards import Shards
 from datasets.stream import Plan, batches
 from pipelines.clock import Clock
-from pipelines.optimizer import build_optimizer
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.terminal import duration, quiet, say
 from pipelines.tracking import Tracker
-from pipelines.trainer_state import load_trainer, save_trainer
+from pipelines.trainer_state import TrainerState
 from pipelines.validation import validate
 from rein_core import build_segmentor
+from rein_core.backbone import VFMBackbone
 from rein_core.checkpoint import save_checkpoint
-from rein_core.ema import Ema
+from rein_core.precision import autocast
 
 PHASES = ("data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint")
 
@@ -46,7 +45,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, float]:
 
 
 class Loop:
-    """One worker's state: segmentor, optimizer, schedule and step."""
+    """One worker: its segmentor, what that is trained with, and where in the run it is."""
 
     def __init__(self, recipe: Recipe, config: dict[str, Any]):
         context = ray.train.get_context()
@@ -54,12 +53,12 @@ class Loop:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         torch.manual_seed(recipe.seed)
-        self.segmentor = build_segmentor(recipe.model_section()).to(self.device)
-        self.optimizer, self.schedule = build_optimizer(self.segmentor, recipe.optimizer, recipe.train.steps)
-        self.ema = Ema(self.segmentor, recipe.train.ema_decay) if recipe.train.ema_decay else None
+        self.segmentor = build_for_training(recipe).to(self.device)
+        self.state = TrainerState(self.segmentor, recipe, self.device)
+        self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
+        self._describe_vfm()
         self.first_step = self._resume()
         self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
-        self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
         self.clock, self.metrics = Clock(), {}
 
     def run(self) -> dict[str, float]:
@@ -76,6 +75,12 @@ class Loop:
             self.tracker.finish()
         return self.metrics
 
+    def _describe_vfm(self) -> None:
+        report = getattr(self.segmentor.backbone, "load_report", None)
+        if report and self.tracker:
+            say(f"VFM {report}")
+            self.tracker.tags({"vfm": str(report), "vfm.digest": report.digest})
+
     def _stream(self, steps: range) -> Iterator[dict[str, np.ndarray]]:
         data = self.recipe.data
         sources = [Shards(uri) for uri in data.train]
@@ -86,19 +91,13 @@ class Loop:
     def _step(self, step: int, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
         torch.manual_seed(hash((self.recipe.seed, step, self.rank)))  # so that a resumed run draws the same points
         self.segmentor.train()
-        with autocast(self.recipe.train.precision, self.device):
+        with autocast(self.device, self.recipe.train.precision):
             losses = self.model(to_mmseg(batch), self.clock)
         loss, logged = self.segmentor.parse_losses(losses)
         self.clock.lap("loss")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.state.backward(loss)
         self.clock.lap("backward")
-        if self.recipe.optimizer.clip_grad:
-            torch.nn.utils.clip_grad_norm_(self.segmentor.parameters(), self.recipe.optimizer.clip_grad)
-        self.optimizer.step()
-        self.schedule.step()
-        if self.ema:
-            self.ema.update()
+        self.state.update()
         self.clock.lap("optimizer")
         return logged
 
@@ -106,7 +105,7 @@ class Loop:
         train = self.recipe.train
         if not self.tracker or (step % train.log_every and step != train.steps and step != self.first_step + 1):
             return
-        values = {name: float(value.detach()) for name, value in losses.items() if "." not in name}
+        values = {name: float(value.detach()) for name, value in losses.items() if not _of_a_layer(name)}
         if not np.isfinite(values["loss"]):
             raise ValueError(
                 f"the loss is {values['loss']} at step {step}: lower optimizer.lr or set train.precision=fp32"
@@ -114,12 +113,12 @@ class Loop:
         recent = self.clock.take_recent()
         speed = train.batch_size * self._steps_since_log(step) / max(sum(recent.values()), 1e-9)
         times = {f"time/{phase}": seconds for phase, seconds in recent.items()}
-        rate = self.optimizer.param_groups[-1]["lr"]
-        self.tracker.metrics(values | times | {"lr": rate, "images_per_second": speed}, step)
+        state = self.state.metrics()
+        self.tracker.metrics(values | times | state | {"images_per_second": speed}, step)
         left = (train.steps - step) * train.batch_size / speed
         waited = recent.get("data", 0.0) / sum(recent.values())
         say(
-            f"step {step}/{train.steps}  loss {values['loss']:.2f}  lr {rate:.1e}  {speed:.2f} images/s  "
+            f"step {step}/{train.steps}  loss {values['loss']:.2f}  lr {state['lr']:.1e}  {speed:.2f} images/s  "
             f"waiting for data {waited:.0%}  left {duration(left)}"
         )
 
@@ -132,7 +131,7 @@ class Loop:
         last = step == self.recipe.train.steps
         if not self.recipe.data.val or not (last or (every and step % every == 0)):
             return
-        with self._averaged():
+        with self.state.averaged():
             self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
         self.clock.lap("validation")
 
@@ -153,23 +152,40 @@ class Loop:
     def _save(self, step: int) -> Checkpoint:
         folder = Path(tempfile.mkdtemp(prefix="checkpoint-")) / "checkpoint"
         provenance = self.config["provenance"] | {"step": step}
-        with self._averaged():
+        with self.state.averaged():
             save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
-            save_trainer(folder, self.optimizer, self.schedule, step, self.ema)
+            self.state.save(folder, step)
         return Checkpoint.from_directory(str(folder))
-
-    def _averaged(self) -> AbstractContextManager:
-        return self.ema.swapped() if self.ema else nullcontext()
 
     def _resume(self) -> int:
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return 0
         with checkpoint.as_directory() as folder:
-            step = load_trainer(Path(folder), self.segmentor, self.optimizer, self.schedule, self.ema)
+            step = self.state.load(Path(folder))
         if self.rank == 0:
             say(f"resuming after step {step}")
         return step
+
+
+def build_for_training(recipe: Recipe) -> torch.nn.Module:
+    """The segmentor, with its VFM's blocks recomputed or compiled if the recipe says so.
+
+    Raises:
+        ValueError: the recipe says so, but the model has no VFM, or not one that allows it; or as `build_segmentor`.
+        FileNotFoundError: as `build_segmentor`.
+    """
+    segmentor = build_segmentor(recipe.model_section())
+    wanted = {
+        "activation_checkpointing": VFMBackbone.recompute_blocks,
+        "compile": VFMBackbone.compile_vfm,
+    }
+    for setting, prepare in wanted.items():
+        if getattr(recipe.train, setting):
+            if not isinstance(segmentor.backbone, VFMBackbone):
+                raise ValueError(f"train.{setting}: this model of mmseg's own has no VFM: leave it at False")
+            prepare(segmentor.backbone)
+    return segmentor
 
 
 class Step(torch.nn.Module):
@@ -182,9 +198,9 @@ class Step(torch.nn.Module):
     def forward(self, batch: dict[str, list], clock: Clock) -> dict[str, torch.Tensor]:
         """`batch` as mmseg's dataloaders give it: uint8 `inputs` and `data_samples`."""
         data = self.segmentor.data_preprocessor(batch, training=True)
-        features = self.segmentor.extract_feat(data["inputs"])
-        clock.lap("forward")
-        return self.segmentor._decode_head_forward_train(features, data["data_samples"])
+        after_backbone = self.segmentor.backbone.register_forward_hook(lambda *_: clock.lap("forward"))
+        with after_backbone:
+            return self.segmentor.loss(data["inputs"], data["data_samples"])
 
 
 def to_mmseg(batch: dict[str, np.ndarray]) -> dict[str, list]:
@@ -197,9 +213,6 @@ def to_mmseg(batch: dict[str, np.ndarray]) -> dict[str, list]:
     return {"inputs": list(torch.from_numpy(batch["image"]).permute(0, 3, 1, 2)), "data_samples": samples}
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager:
-    """bf16 where asked for; `auto` takes it on CUDA and on CPUs with AMX, where it is several times faster."""
-    if precision == "auto":
-        fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
-        precision = "bf16" if fast else "fp32"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+def _of_a_layer(loss: str) -> bool:
+    """Losses of a decoder's earlier layers, `decode.d0.loss_mask`, are too many to log; `aux.loss_ce` is not one."""
+    return loss.count(".") > 1

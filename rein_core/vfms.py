@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor, nn
 
+from rein_core.fetch import local_copy
+
 VFMS = {
     "vit_tiny": "vit_tiny_patch16_224",
     "dinov2_small": "vit_small_patch14_dinov2.lvd142m",
@@ -71,6 +73,18 @@ class LoadReport:
     resized: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        return (
+            f"{self.name} (sha256 {self.digest[:12]}): {self.counts()}"
+            if self.matched
+            else f"{self.name} ({self.digest})"
+        )
+
+    def counts(self) -> str:
+        """`174 matched, 2 resized, 1 unused (mask_token)`; the resized ones are matched too."""
+        unused = f", {len(self.unused)} unused ({_some(self.unused)})" if self.unused else ""
+        return f"{len(self.matched)} matched, {len(self.resized)} resized{unused}"
+
 
 def load_vfm(
     name: str,
@@ -85,12 +99,14 @@ def load_vfm(
     Other sizes are interpolated on the fly. ConvNeXt and ResNet have no patches: they ignore the sizes.
 
     Args:
-        weights: None for random ones drawn from `seed`; "hub" for timm's download; or a file with the names of timm or
-            of the original release (DINOv2, DINOv3, CLIP, EVA02, SAM, MAE, ConvNeXt).
+        weights: None for random ones drawn from `seed`; "hub" for timm's download, or timm's words for another one
+            (`hf-hub:ORGANISATION/NAME`, `MODEL.TAG`); or a file, or its URI, with the names of timm or of the original
+            release (DINOv2, DINOv3, CLIP, EVA02, SAM, MAE, ConvNeXt).
         resample: how patch kernel and position grid are resized: "bicubic" (plain, the paper's) or "timm".
 
     Raises:
-        ValueError: unknown name, a size that the patch does not divide, or weights that do not fit, with the keys.
+        ValueError: unknown name, a size that the patch does not divide, weights that can't be fetched, or that do not
+            fit, with the keys.
         FileNotFoundError: no such weight file.
     """
     if resample not in ("bicubic", "timm"):
@@ -98,10 +114,11 @@ def load_vfm(
     model = _create(name, patch_size, img_size, seed)
     if weights is None:
         return model, LoadReport(name, f"random:{seed}")
-    source = _hub_weights(name) if weights == "hub" else read_weights(weights)
+    source = _hub_weights(weights, name) if is_hub_name(weights) else read_weights(weights)
     report = LoadReport(name, digest(source))
     named = timm_keys(source, name)
-    report.unused = sorted(key for key in named if key.startswith(_NOT_NEEDED))
+    dropped = source.keys() & {"mask_token"}  # by timm's rules
+    report.unused = sorted(key for key in named.keys() | dropped if key.startswith(_NOT_NEEDED))
     fitted = _fit({key: named[key] for key in named.keys() - set(report.unused)}, model, resample, report)
     _check(report, weights)
     model.load_state_dict(fitted)
@@ -165,27 +182,38 @@ def _sizes(source: dict[str, Tensor]) -> dict[str, int]:
     return {"patch_size": patch_size, "img_size": patch_size * math.isqrt(rows[0])}
 
 
-def _hub_weights(name: str) -> dict[str, Tensor]:
+def is_hub_name(weights: str) -> bool:
+    """Whether these are words for timm's hub, and not a file: "hub", `hf-hub:ORGANISATION/NAME` or `MODEL.TAG`."""
+    return weights == "hub" or weights.startswith("hf-hub:") or timm.models.is_model_pretrained(weights)
+
+
+def _hub_weights(weights: str, name: str) -> dict[str, Tensor]:
+    kind = timm_name(name) if weights == "hub" else weights
     try:
-        return timm.create_model(timm_name(name), pretrained=True, num_classes=0).state_dict()
+        return timm.create_model(kind, pretrained=True, num_classes=0).state_dict()
     except Exception as error:
         raise ValueError(
-            f"model.vfm.weights='hub': {name} could not be downloaded ({type(error).__name__}): "
-            "name a local file instead, --set model.vfm.weights=PATH"
+            f"model.vfm.weights={weights!r}: {kind} could not be downloaded ({type(error).__name__}): "
+            "name a file or its URI instead, --set model.vfm.weights=PATH"
         ) from error
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
-    """A .safetensors file, or a .pth file of tensors, as float32."""
-    file = Path(path)
+def read_weights(source: str) -> dict[str, Tensor]:
+    """A .safetensors file, or a .pth file of tensors, as float32; `source` is a path or a URI.
+
+    Raises:
+        ValueError: it can't be fetched, or holds no tensors.
+        FileNotFoundError: no such file on this machine.
+    """
+    file = local_copy(source) if "://" in source else Path(source)
     if not file.is_file():
         raise FileNotFoundError(
-            f"model.vfm.weights: no file {path}: name one that is there, --set model.vfm.weights=PATH"
+            f"model.vfm.weights: no file {source}: name one that is there, --set model.vfm.weights=PATH"
         )
     try:
         state = _read(file)
     except Exception as error:
-        raise ValueError(f"model.vfm.weights: {path} can't be read as weights: {error}".splitlines()[0]) from error
+        raise ValueError(f"model.vfm.weights: {source} can't be read as weights: {error}".splitlines()[0]) from error
     for wrapper in ("model_ema", "model", "module", "state_dict"):
         state = state[wrapper] if isinstance(state.get(wrapper), dict) else state
     return {key: value.float() for key, value in state.items() if isinstance(value, Tensor)}
@@ -263,8 +291,12 @@ def bicubic(values: Tensor, size: list[int]) -> Tensor:
 def _check(report: LoadReport, weights: str) -> None:
     if report.missing or report.unexpected:
         parts = [
-            f"{len(keys)} {kind} ({', '.join(keys[:8])}{', …' if len(keys) > 8 else ''})"
+            f"{len(keys)} {kind} ({_some(keys)})"
             for kind, keys in (("missing", report.missing), ("unexpected or of another shape", report.unexpected))
             if keys
         ]
         raise ValueError(f"model.vfm.weights: {weights} is not {report.name}: {'; '.join(parts)}")
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:8]) + (", …" if len(keys) > 8 else "")

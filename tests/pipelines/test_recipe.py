@@ -63,7 +63,15 @@ def test_local_paths_become_absolute(tmp_path, monkeypatch):
     recipe = parse_recipe(values)
     assert recipe.data.train == [f"{tmp_path}/shards"] and recipe.tracking.storage == f"{tmp_path}/runs"
     assert recipe.model.vfm.weights == f"{tmp_path}/w.pth"
-    assert parse_recipe({"model": {"vfm": {"weights": "hub"}}}).model.vfm.weights == "hub"
+
+
+@pytest.mark.parametrize(
+    "weights",
+    ["hub", "hf-hub:timm/vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224.augreg_in21k", "s3://bucket/w.pth",
+     "https://host/w.pth?download=true", "gs://bucket/w.pth", "file:///w.pth"],
+)  # fmt: skip
+def test_hub_names_and_uris_stay_as_they_are(weights):
+    assert load_recipe("demo", [f"model.vfm.weights={weights}"]).model.vfm.weights == weights
 
 
 def test_an_override_without_a_value():

@@ -48,8 +48,12 @@ def test_a_run_is_tracked(trained):
     assert run.info.status == "FINISHED"
     assert run.data.params["model.adapter.rank"] == "4" and run.data.params["train.steps"] == "6"
     assert run.data.tags["commit"]
+    assert run.data.tags["vfm"] == "vit_tiny (random:0)" and run.data.tags["vfm.digest"] == "random:0"
     losses = client.get_metric_history(trained["mlflow_run_id"], "loss")
     assert sorted(metric.step for metric in losses) == [1, 2, 3, 4, 5, 6]
+    assert {name for name in run.data.metrics if "loss" in name} == {
+        "loss", "decode.loss_cls", "decode.loss_mask", "decode.loss_dice", "time/loss"
+    }  # fmt: skip
     assert run.data.metrics["val/camera/mIoU"] == pytest.approx(trained["metrics"]["val/camera/mIoU"])
     assert [file.path for file in client.list_artifacts(trained["mlflow_run_id"], "val/camera")]
 
@@ -65,14 +69,49 @@ def test_another_adapter_and_head_train_and_their_average_is_saved(streets, tmp_
     assert scores["domains"]["camera"]["samples"] == 1
 
 
+def test_float16_and_recomputed_blocks(streets, tmp_path, trained, run_command):
+    """The first loss is that of float32, within rounding, and the loss scale is in the checkpoint."""
+    changes = {"train.precision": "fp16", "train.activation_checkpointing": True, "train.steps": 2}
+    result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
+    assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=0.02)
+    state = torch.load(f"{result['checkpoint']}/trainer.pt", weights_only=True)
+    assert state["scaler"]["scale"] in {2.0**power for power in (14, 15, 16)}
+    assert not torch.load(f"{trained['checkpoint']}/trainer.pt", weights_only=True)["scaler"]
+
+
+def test_a_model_of_mmsegs_own_logs_all_its_losses(streets, tmp_path, run_command):
+    recipe = tmp_path / "own.py"
+    recipe.write_text(f"""
+head = dict(type="FCNHead", num_convs=1, num_classes=19, norm_cfg=dict(type="BN"), channels=8)
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(type="SegDataPreProcessor", size_divisor=32, pad_val=0, seg_pad_val=255),
+    backbone=dict(type="ResNetV1c", depth=18, base_channels=8, norm_cfg=dict(type="BN")),
+    decode_head=dict(in_channels=64, in_index=3, **head),
+    auxiliary_head=dict(in_channels=32, in_index=2, **head),
+    test_cfg=dict(mode="whole"),
+)
+del head
+data = dict(train=[{streets.game!r}], augment=dict(short_edges=[64], crop_size=(64, 64)))
+train = dict(steps=2, log_every=1, batch_size=2)
+tracking = dict(storage={str(tmp_path)!r})
+""")
+    result = run_command("train", recipe)
+    metrics = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(result["mlflow_run_id"]).data.metrics
+    assert metrics["loss"] == pytest.approx(metrics["decode.loss_ce"] + metrics["aux.loss_ce"])
+    names = load_file(f"{result['checkpoint']}/model.safetensors").keys()
+    assert "auxiliary_head.conv_seg.weight" in names and "backbone.layer1.0.conv1.weight" in names
+
+
+def first_loss(storage: Path, result: dict) -> float:
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    return next(m.value for m in client.get_metric_history(result["mlflow_run_id"], "loss") if m.step == 1)
+
+
 def test_two_workers_see_what_one_sees(streets, tmp_path, trained, run_command):
     """The first step's loss, on the same batch and weights, is the same but for its random points."""
     result = run_command("train", RECIPE, *settings(streets, tmp_path, **{"train.num_workers": 2, "train.steps": 2}))
-    losses = []
-    for storage, run_id in ((trained["storage"], trained["mlflow_run_id"]), (tmp_path, result["mlflow_run_id"])):
-        history = MlflowClient(f"sqlite:///{storage}/mlflow.db").get_metric_history(run_id, "loss")
-        losses.append(next(metric.value for metric in history if metric.step == 1))
-    assert losses[1] == pytest.approx(losses[0], rel=0.25)
+    assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=0.25)
     assert result["metrics"]["step"] == 2
 
 
@@ -88,7 +127,7 @@ def test_a_killed_run_goes_on_where_it_was(streets, tmp_path):
         [*argv, "--resume", str(run), "--json"], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "resuming after step" in done.stderr
+    assert "VFM vit_tiny (random:0)" in done.stderr and "resuming after step" in done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert Path(result["run_dir"]) == run and result["metrics"]["step"] == 40
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
@@ -113,6 +152,8 @@ def _wait_for_checkpoint(storage: Path, process: subprocess.Popen) -> Path:
         ({"data.train": ""}, "data.train is empty"),
         ({"data.train": "/nowhere"}, "shards /nowhere"),
         ({"model.vfm.weights": "/nowhere.pth"}, r"no file /nowhere\.pth"),
+        ({"model.vfm.weights": "ftpx://nowhere/w.pth"}, r"ftpx://nowhere/w\.pth: nothing reads ftpx://"),
+        ({"train.precision": "fp8"}, "train.precision='fp8'"),
         ({"model.vfm.name": "dinov2_smal"}, "did you mean 'dinov2_small'"),
         ({"model.adapter.rnk": 3}, "rein has no setting 'rnk': did you mean 'rank'"),
         ({"model.decode_head.num_querys": 3}, "num_querys"),

@@ -74,6 +74,46 @@ def test_bad_files_are_named(tmp_path):
         load_vfm("vit_tiny", str(tmp_path / "bad.pth"), img_size=64)
 
 
+def test_a_report_in_words(weights):
+    _, report = load_vfm("dinov2_small", weights)
+    counts = "172 matched, 2 resized, 3 unused (mask_token, norm.bias, norm.weight)"
+    assert str(report) == f"dinov2_small (sha256 {report.digest[:12]}): {counts}"
+    assert str(load_vfm("vit_tiny", None, img_size=64)[1]) == "vit_tiny (random:0)"
+
+
+@pytest.mark.parametrize(
+    ("weights", "asked"),
+    [
+        ("hub", "vit_tiny_patch16_224"),
+        ("hf-hub:someone/vit", "hf-hub:someone/vit"),
+        ("vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224.augreg_in21k"),
+    ],
+)
+def test_hub_names_are_timms(weights, asked, monkeypatch):
+    released = load_vfm("vit_tiny", None, img_size=224, seed=3)[0]
+    create = timm.create_model
+
+    def hub(name: str, pretrained: bool = False, **settings):
+        if not pretrained:
+            return create(name, **settings)
+        assert name == asked
+        return released
+
+    monkeypatch.setattr(timm, "create_model", hub)
+    loaded, report = load_vfm("vit_tiny", weights, img_size=224)
+    assert torch.equal(loaded.pos_embed, released.pos_embed) and report.digest == vfms.digest(released.state_dict())
+
+
+def test_a_hub_that_is_away_is_named(monkeypatch):
+    def away(*_, pretrained: bool = False, **__):
+        raise OSError("no network")
+
+    model = load_vfm("vit_tiny", None, img_size=64)[0]
+    monkeypatch.setattr(timm, "create_model", lambda *_, pretrained=False, **__: away() if pretrained else model)
+    with pytest.raises(ValueError, match="weights='hf-hub:a/b': hf-hub:a/b could not be downloaded .* --set"):
+        load_vfm("vit_tiny", "hf-hub:a/b", img_size=64)
+
+
 def test_random_weights_follow_their_seed():
     first, second, other = (load_vfm("vit_tiny", None, img_size=64, seed=seed)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], second[key]) for key in first)

@@ -1,0 +1,84 @@
+"""Steps of the optimizer: clipped, left out where float16 overflows, and gone on with where a run was killed."""
+
+import pytest
+import torch
+
+from pipelines.recipe import Recipe, parse_recipe
+from pipelines.trainer_state import TrainerState
+from rein_core import build_segmentor
+from rein_core.checkpoint import save_checkpoint
+
+CPU = torch.device("cpu")
+
+
+def state_of(precision: str, ema: float | None = None, clip: float | None = None) -> tuple[TrainerState, Recipe]:
+    model = {
+        "vfm": {"name": "vit_tiny", "img_size": 64},
+        "adapter": {"type": "none"},
+        "decode_head": {"type": "linear"},
+    }
+    train = {"precision": precision, "steps": 10, "ema_decay": ema}
+    recipe = parse_recipe({"model": model, "train": train, "optimizer": {"clip_grad": clip}})
+    torch.manual_seed(0)
+    return TrainerState(build_segmentor(recipe.model_section()), recipe, CPU), recipe
+
+
+def weights(state: TrainerState) -> torch.Tensor:
+    return state.segmentor.decode_head.conv_seg.weight
+
+
+def step(state: TrainerState, factor: float) -> torch.Tensor:
+    """On a loss whose gradient is `factor` everywhere; returns the gradient that the optimizer saw."""
+    state.backward(factor * weights(state).sum())
+    state.update()
+    return weights(state).grad
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_gradients_are_clipped_at_their_own_size(precision):
+    state, _ = state_of(precision, clip=2.0)
+    assert step(state, 5.0).norm() == pytest.approx(2.0, rel=1e-4)
+    assert torch.all(step(state, 1e-3) == 1e-3)
+
+
+def test_an_overflow_leaves_weights_alone_and_the_schedule_goes_on():
+    state, _ = state_of("fp16")
+    before, rate = weights(state).detach().clone(), state.metrics()
+    assert rate == {"lr": 1e-4, "loss_scale": 2.0**16}
+    step(state, float("inf"))
+    assert torch.equal(weights(state), before)
+    assert state.metrics()["loss_scale"] == 2.0**15 and state.metrics()["lr"] < 1e-4
+    step(state, 1.0)
+    assert not torch.equal(weights(state), before)
+
+
+def test_a_run_that_only_overflows_ends():
+    state, _ = state_of("fp16")
+    for _ in range(33):
+        step(state, float("nan"))
+    with pytest.raises(ValueError, match="gradients overflow .* set train.precision=bf16 or fp32"):
+        state.metrics()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema):
+    state, recipe = state_of(precision, ema)
+    for factor in (1.0, float("inf") if precision == "fp16" else 2.0, -3.0):
+        step(state, factor)
+    with state.averaged():
+        save_checkpoint(tmp_path / "checkpoint", state.segmentor, recipe.model_dump(mode="json"), {})
+        state.save(tmp_path / "checkpoint", 3)
+    resumed, _ = state_of(precision, ema)
+    assert resumed.load(tmp_path / "checkpoint") == 3
+    assert resumed.metrics() == state.metrics()
+    assert resumed.scaler.state_dict() == state.scaler.state_dict()
+    if precision == "fp16":
+        assert state.scaler.state_dict()["scale"] == 2.0**15 and state.scaler.state_dict()["_growth_tracker"] == 1
+    for _ in range(2):
+        for each in (state, resumed):
+            step(each, 0.5)
+        assert torch.equal(weights(resumed), weights(state)) and resumed.metrics() == state.metrics()
+    if ema:
+        with state.averaged(), resumed.averaged():
+            assert torch.equal(weights(resumed), weights(state))

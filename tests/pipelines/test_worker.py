@@ -1,0 +1,62 @@
+"""A training step: every head's loss counts, and settings of the VFM need one."""
+
+import numpy as np
+import pytest
+
+from pipelines.clock import Clock
+from pipelines.recipe import parse_recipe
+from pipelines.worker import Step, build_for_training, to_mmseg
+
+HEAD = {"type": "FCNHead", "num_convs": 1, "num_classes": 19, "norm_cfg": {"type": "BN"}, "channels": 8}
+OWN = {
+    "type": "EncoderDecoder",
+    "data_preprocessor": {"type": "SegDataPreProcessor", "size_divisor": 32, "pad_val": 0, "seg_pad_val": 255},
+    "backbone": {"type": "ResNetV1c", "depth": 18, "base_channels": 8, "norm_cfg": {"type": "BN"}},
+    "decode_head": HEAD | {"in_channels": 64, "in_index": 3},
+    "auxiliary_head": HEAD | {"in_channels": 32, "in_index": 2},
+    "train_cfg": {},
+    "test_cfg": {"mode": "whole"},
+}
+VFM = {
+    "vfm": {"name": "vit_tiny", "img_size": 64},
+    "adapter": {"type": "adaptformer"},
+    "decode_head": {"type": "linear"},
+}
+
+
+def batch() -> dict:
+    rng = np.random.default_rng(0)
+    return to_mmseg(
+        {"image": rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8), "label": rng.integers(0, 19, (2, 64, 64))}
+    )
+
+
+def test_an_auxiliary_head_of_mmsegs_trains_too():
+    segmentor = build_for_training(parse_recipe({"model": OWN})).train()
+    clock = Clock()
+    losses = Step(segmentor)(batch(), clock)
+    assert {"decode.loss_ce", "aux.loss_ce"} <= losses.keys() and set(clock.total) == {"forward"}
+    total, _ = segmentor.parse_losses(losses)
+    assert total.item() == pytest.approx(float(losses["decode.loss_ce"] + losses["aux.loss_ce"]))
+    total.backward()
+    assert all(
+        p.grad is not None for head in (segmentor.decode_head, segmentor.auxiliary_head) for p in head.parameters()
+    )
+    Step(segmentor)(batch(), clock)
+    assert not segmentor.backbone._forward_hooks
+
+
+@pytest.mark.parametrize("setting", ["activation_checkpointing", "compile"])
+def test_settings_of_the_vfm_need_one(setting):
+    with pytest.raises(ValueError, match=f"train.{setting}: this model of mmseg's own has no VFM"):
+        build_for_training(parse_recipe({"model": OWN, "train": {setting: True}}))
+
+
+def test_settings_of_the_vfm_arrive():
+    both = {"activation_checkpointing": True, "compile": True}
+    with pytest.raises(ValueError, match=r"train\.compile: torch can't compile AdaptFormer"):
+        build_for_training(parse_recipe({"model": VFM, "train": both}))
+    vfm = build_for_training(parse_recipe({"model": VFM, "train": {"activation_checkpointing": True}})).backbone.vfm
+    assert vfm.grad_checkpointing
+    compiled = build_for_training(parse_recipe({"model": VFM, "train": {"compile": True}})).backbone
+    assert compiled._compiled and not build_for_training(parse_recipe({"model": VFM})).backbone._compiled
