@@ -4,7 +4,7 @@ The operations and their order are those of mmsegmentation's `RandomChoiceResize
 `PhotoMetricDistortion`; tests hold them against mmseg's own for the same draws.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +14,9 @@ from datasets.labels import IGNORE
 
 _CROP_TRIES = 10
 _PAD_BGR = (104, 116, 124)  # the ImageNet mean: what mmseg's padding with 0 after normalisation comes to
+
+Columns = Callable[[int, int], np.ndarray]
+"""(first, end) → the image, BGR uint8 [h, w, 3], of which at least these columns are decoded."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,20 @@ class Augment:
     flip: float = 0.5
     photometric: bool = True
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """BGR uint8 [h, w, 3] and train ids uint8 [h, w] → the same of `crop_size`."""
+    def __call__(
+        self, image: np.ndarray | Columns, label: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """BGR uint8 [h, w, 3] and train ids uint8 [h, w] → the same of `crop_size`.
+
+        Scale and crop are drawn first: of an image that is given by its columns only those that the crop needs are
+        decoded, and only what lies above and left of the crop's end is resized.
+        """
         short_edge = self.short_edges[rng.integers(len(self.short_edges))]
-        image, label = resize(image, label, resized_shape(label.shape, short_edge, self.max_size))
-        top, left = draw_crop(label, self.crop_size, self.cat_max_ratio, rng)
+        shape = resized_shape(label.shape, short_edge, self.max_size)
+        resized_label = cv2.resize(label, shape[::-1], interpolation=cv2.INTER_NEAREST)
+        top, left = draw_crop(resized_label, self.crop_size, self.cat_max_ratio, rng)
         window = np.s_[top : top + self.crop_size[0], left : left + self.crop_size[1]]
-        image, label = image[window], label[window]
+        image, label = resized_crop(image, label.shape, shape, window), resized_label[window]
         if rng.random() < self.flip:
             image, label = image[:, ::-1], label[:, ::-1]
         if self.photometric:
@@ -58,13 +68,25 @@ def resized_shape(shape: tuple[int, int], short_edge: int, max_size: int) -> tup
     return int(shape[0] * scale + 0.5), int(shape[1] * scale + 0.5)
 
 
-def resize(image: np.ndarray, label: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Bilinear for the image, nearest for the label."""
-    size = (shape[1], shape[0])
-    return (
-        cv2.resize(image, size, interpolation=cv2.INTER_LINEAR),
-        cv2.resize(label, size, interpolation=cv2.INTER_NEAREST),
-    )
+def resized_crop(
+    image: np.ndarray | Columns, size: tuple[int, int], shape: tuple[int, int], window: tuple[slice, slice]
+) -> np.ndarray:
+    """A window of the bilinearly resized image, the same to the bit, without resizing what is right of or below it.
+
+    Args:
+        image: BGR uint8 [h, w, 3], or what decodes its columns.
+        size: (h, w) of it.
+        shape: (h, w) of the whole resized image.
+        window: rows and columns of that.
+    """
+    factors = [new / old for new, old in zip(shape, size, strict=True)]
+    ends = [min(part.stop, new) for part, new in zip(window, shape, strict=True)]
+    needed = [min(int(end / f) + 2, old) for end, f, old in zip(ends, factors, size, strict=True)]
+    first = max(int(window[1].start / factors[1]) - 2, 0)
+    pixels = image if isinstance(image, np.ndarray) else image(first, needed[1])
+    part = pixels[: needed[0], : needed[1]]
+    resized = cv2.resize(part, None, fx=factors[1], fy=factors[0], interpolation=cv2.INTER_LINEAR)
+    return resized[: ends[0], : ends[1]][window]
 
 
 def draw_crop(

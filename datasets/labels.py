@@ -38,6 +38,32 @@ CITYSCAPES_LABEL_IDS: dict[int, int] = {raw: IGNORE for raw in range(34)} | {
 }
 """Raw Cityscapes labelId → train id. The licence plate's -1 is not in here: an 8-bit PNG stores it as 255."""
 
+TRAIN_IDS: dict[int, int] = {train: train for train in range(len(CLASSES))} | {IGNORE: IGNORE}
+"""For labels that hold train ids already."""
+
+VOID_COLOURS = (
+    (0, 0, 0),  # unlabeled, ego vehicle, static …
+    (111, 74, 0),  # dynamic
+    (81, 0, 81),  # ground
+    (250, 170, 160),  # parking
+    (230, 150, 140),  # rail track
+    (180, 165, 180),  # guard rail
+    (150, 100, 100),  # bridge
+    (150, 120, 90),  # tunnel
+    (0, 0, 90),  # caravan
+    (0, 0, 110),  # trailer
+)
+"""RGB colours of Cityscapes' other labels, which train no class."""
+
+
+def train_ids(**classes: tuple[int, ...] | int) -> dict[int, int]:
+    """Raw ids → train ids, from the raw ids of each class (`traffic_light` for "traffic light"); `void` is a class."""
+    table = {}
+    for name, raw_ids in classes.items():
+        train = IGNORE if name == "void" else CLASSES.index(name.replace("_", " "))
+        table |= dict.fromkeys(raw_ids if isinstance(raw_ids, tuple) else (raw_ids,), train)
+    return table
+
 
 @dataclass(frozen=True)
 class LabelSpace:

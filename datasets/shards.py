@@ -3,18 +3,21 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
-from pathlib import Path
+from itertools import chain
 
-import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-MANIFEST = "manifest.json"
-VERSION = 1
+from datasets.codecs import LABEL_CODEC, decode_image, decode_label
+from datasets.guess import describe
+from datasets.parts import MANIFEST
+from datasets.storage import filesystem, listing, size, to_json, write_json, writing
+
+VERSION = 2
+_CODECS = ("image_codec", "label_codec")  # what format 1 didn't have: originals and PNGs
 SCHEMA = pa.schema(
     [
         ("image", pa.binary()),
@@ -27,7 +30,7 @@ SCHEMA = pa.schema(
         ("class_pixels", pa.list_(pa.int64())),
     ]
 )
-"""One row a sample: `image` as it was encoded, `label` a PNG of train (or group) ids, `class_pixels` 19 counts."""
+"""One row a sample: `image` and `label` (train or group ids) as in `datasets.codecs`, `class_pixels` 19 counts."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Manifest:
         sizes: how many images there are of each "height×width".
         quarantined: `name` and `reason` of each sample that was left out.
         version: of this format and of the label map.
+        image_codec, label_codec: how `image` and `label` are encoded; see `datasets.codecs`.
     """
 
     dataset: str
@@ -56,11 +60,19 @@ class Manifest:
     sizes: dict[str, int]
     quarantined: list[dict[str, str]]
     version: int = VERSION
+    image_codec: str = "original"
+    label_codec: str = LABEL_CODEC
 
     @property
     def digest(self) -> str:
         """sha256 of the manifest, and so of every byte that it vouches for."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        values = {name: value for name, value in asdict(self).items() if self.version > 1 or name not in _CODECS}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def saved(self) -> dict:
+        """What `manifest.json` holds: the manifest and its digest."""
+        return asdict(self) | {"digest": self.digest}
 
 
 @dataclass(frozen=True)
@@ -70,70 +82,72 @@ class Sample:
     name: str
     image: bytes
     label: bytes
+    height: int
+    width: int
 
+    def columns(self, left: int, right: int) -> np.ndarray:
+        """The image, BGR uint8 [h, w, 3], of which only these columns need to be right."""
+        return decode_image(self.image, self.height, self.width, left, right)
 
-def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The pyarrow filesystem of a path, s3:// or gs:// URI, and the path in it."""
-    if "://" in uri:
-        return pafs.FileSystem.from_uri(uri)
-    return pafs.LocalFileSystem(), str(Path(uri).resolve())
+    def label_ids(self) -> np.ndarray:
+        """The label, uint8 [h, w]."""
+        return decode_label(self.label, self.height, self.width)
 
 
 def exists(uri: str) -> bool:
     """Whether a finished shard folder lies there."""
-    fs, path = filesystem(uri)
-    return fs.get_file_info(f"{path}/{MANIFEST}").type == pafs.FileType.File
+    return size(uri, MANIFEST) is not None
 
 
 def read_manifest(uri: str) -> Manifest:
-    """Raises ValueError if the folder is no finished shard folder, or of another version."""
-    fs, path = filesystem(uri)
+    """Raises ValueError if the folder is no finished shard folder, of another version, or its manifest is damaged."""
     if not exists(uri):
-        raise ValueError(f"shards {uri}: no {MANIFEST} there: {_guess(fs, path)}")
+        raise ValueError(f"shards {uri}: no {MANIFEST} there: {describe(uri)}")
+    damaged = f"shards {uri}: {MANIFEST} changed since it was written: ingest again with --overwrite"
+    try:
+        values = json.loads(_manifest_bytes(uri))
+        version, digest = values["version"], values.pop("digest", None)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(damaged) from error
+    if version not in (1, VERSION):
+        raise ValueError(f"shards {uri}: format {version}, this is for {VERSION}: ingest the data set again")
+    try:
+        manifest = Manifest(**({"label_codec": "png"} if version == 1 else {}) | values)
+    except TypeError as error:
+        raise ValueError(damaged) from error
+    if digest != manifest.digest and not (version == 1 and digest is None):
+        raise ValueError(damaged)
+    return manifest
+
+
+def _manifest_bytes(uri: str) -> bytes:
+    fs, path = filesystem(uri)
     with fs.open_input_stream(f"{path}/{MANIFEST}") as stream:
-        values = json.loads(stream.read())
-    if values.get("version") != VERSION:
-        raise ValueError(
-            f"shards {uri}: format {values.get('version')}, this is for {VERSION}: ingest the data set again"
-        )
-    return Manifest(**values)
-
-
-def _guess(fs: pafs.FileSystem, path: str) -> str:
-    if fs.get_file_info(path).type != pafs.FileType.Directory:
-        return "there is no such folder; ingest writes one"
-    names = {info.base_name for info in fs.get_file_info(pafs.FileSelector(path))}
-    if any(name.endswith(".parquet") for name in names):
-        return "its ingest was killed: run the same ingest again"
-    layouts = {"gtFine": "cityscapes", "images": "gtav", "train": "camvid"}
-    guess = next((layout for folder, layout in layouts.items() if folder in names), None)
-    return f"it looks raw: python -m pipelines ingest {guess} {path} OUT" if guess else "it holds no shards"
+        return stream.read()
 
 
 def write_manifest(uri: str, manifest: Manifest) -> None:
     """Makes the folder whole; to be called when every file is there."""
-    fs, path = filesystem(uri)
-    with fs.open_output_stream(f"{path}/{MANIFEST}.partial") as stream:
-        stream.write(json.dumps(asdict(manifest), indent=1).encode())
-    fs.move(f"{path}/{MANIFEST}.partial", f"{path}/{MANIFEST}")
+    write_json(uri, MANIFEST, manifest.saved)
 
 
 def write_file(uri: str, file: str, rows: Iterable[dict]) -> dict | None:
-    """One Parquet file, a row group a sample so that each can be fetched alone; returns its manifest entry."""
-    fs, path = filesystem(uri)
-    count = 0
-    with fs.open_output_stream(f"{path}/{file}.partial") as sink:
+    """One Parquet file, a row group a sample so that each can be fetched alone; returns its manifest entry.
+
+    Without any row there is no file and no entry.
+    """
+    rows = iter(rows)
+    first, count = next(rows, None), 0
+    if first is None:
+        return None
+    with writing(uri, file) as sink:
         hashing = _HashingSink(sink)
         with pq.ParquetWriter(
             pa.PythonFile(hashing, mode="w"), SCHEMA, compression="none", use_dictionary=False
         ) as writer:
-            for row in rows:
+            for row in chain([first], rows):
                 writer.write_table(pa.Table.from_pylist([row], SCHEMA))
                 count += 1
-    if not count:
-        fs.delete_file(f"{path}/{file}.partial")
-        return None
-    fs.move(f"{path}/{file}.partial", f"{path}/{file}")
     return {"file": file, "rows": count, "bytes": hashing.bytes, "sha256": hashing.sha256.hexdigest()}
 
 
@@ -172,13 +186,13 @@ class Shards:
         return self.manifest.samples
 
     def _check_files(self) -> None:
-        fs, path = filesystem(self.uri)
+        sizes = listing(self.uri)
         for entry in self.manifest.files:
-            size = fs.get_file_info(f"{path}/{entry['file']}").size
-            if size != entry["bytes"]:
-                found = "is missing" if size is None else f"has {size} bytes instead of {entry['bytes']}"
+            found = sizes.get(entry["file"])
+            if found != entry["bytes"]:
+                what = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"
                 raise ValueError(
-                    f"shards {self.uri}: {entry['file']} {found}: ingest the data set again with --overwrite"
+                    f"shards {self.uri}: {entry['file']} {what}: ingest the data set again with --overwrite"
                 )
 
     @cached_property
@@ -197,8 +211,11 @@ class Shards:
         """The index-th sample, still encoded."""
         file, row_group = self.locate(index)
         opened = _open(self.uri, file, self.manifest.digest)
-        row = opened.read_row_group(row_group, columns=["name", "image", "label"], use_threads=False).to_pylist()[0]
+        row = opened.read_row_group(row_group, columns=_SAMPLE, use_threads=False).to_pylist()[0]
         return Sample(**row)
+
+
+_SAMPLE = [field.name for field in fields(Sample)]
 
 
 @lru_cache(maxsize=64)
@@ -209,15 +226,20 @@ def _open(uri: str, file: str, _digest: str) -> pq.ParquetFile:
 
 def decode(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """The image, BGR uint8 [h, w, 3], and the label, uint8 [h, w]."""
-    image = cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_COLOR)
-    return image, cv2.imdecode(np.frombuffer(sample.label, np.uint8), cv2.IMREAD_UNCHANGED)
+    return sample.columns(0, sample.width), sample.label_ids()
 
 
 def find_damage(uri: str) -> list[str]:
-    """Files whose bytes are no longer those that the manifest vouches for."""
+    """Files whose bytes are no longer those that were written.
+
+    Raises:
+        ValueError: no finished shard folder, or its manifest says something else than when it was written.
+    """
     fs, path = filesystem(uri)
-    broken = []
-    for entry in read_manifest(uri).files:
+    manifest = read_manifest(uri)
+    vouched = manifest.version == 1 or _manifest_bytes(uri) == to_json(manifest.saved)
+    broken = [] if vouched else [MANIFEST]
+    for entry in manifest.files:
         with fs.open_input_stream(f"{path}/{entry['file']}") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
                 broken.append(entry["file"])

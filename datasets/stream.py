@@ -15,7 +15,7 @@ import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from datasets.augment import Augment
-from datasets.shards import Shards, decode
+from datasets.shards import Shards
 
 _BATCHES_PER_TASK = 4
 _BLOCK_BYTES = 16 << 20
@@ -89,8 +89,8 @@ class Loader:
         """BGR uint8 [h, w, 3], train ids uint8 [h, w] and the position."""
         index = self.plan.sample(position)
         source = int(np.searchsorted(self.starts, index, side="right")) - 1
-        image, label = decode(self.sources[source].read(index - int(self.starts[source])))
-        return *self.augment(image, label, self.plan.rng(position)), position
+        sample = self.sources[source].read(index - int(self.starts[source]))
+        return *self.augment(sample.columns, sample.label_ids(), self.plan.rng(position)), position
 
 
 def batches(

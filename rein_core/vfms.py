@@ -7,7 +7,6 @@ import importlib
 import math
 import sys
 import zipfile
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor, nn
 
 from rein_core.fetch import local_copy
+from rein_core.load_report import LoadReport
 
 VFMS = {
     "vit_tiny": "vit_tiny_patch16_224",
@@ -52,38 +52,6 @@ _UNUSED = ("norm", "fc_norm", "neck", "head", "head_drop", "attn_pool", "fc", "g
 _NOT_NEEDED = ("mask_token", "lm_head.", "decoder", "pre_logits.", *(f"{part}." for part in _UNUSED))
 """Keys of weight files that only pretraining or the parts above need."""
 _PATCH, _POSITIONS, _RELATIVE = "patch_embed.proj.weight", "pos_embed", (".rel_pos_h", ".rel_pos_w")
-
-
-@dataclass
-class LoadReport:
-    """What became of every key of a weight file.
-
-    Args:
-        name: the VFM.
-        digest: sha256 over the source's names and values, before any resizing; `random:SEED` for random weights.
-        matched, missing, unexpected, resized: keys.
-        unused: keys of the file that only pretraining or a classifier needs.
-    """
-
-    name: str
-    digest: str
-    matched: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    resized: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name} (sha256 {self.digest[:12]}): {self.counts()}"
-            if self.matched
-            else f"{self.name} ({self.digest})"
-        )
-
-    def counts(self) -> str:
-        """`174 matched, 2 resized, 1 unused (mask_token)`; the resized ones are matched too."""
-        unused = f", {len(self.unused)} unused ({_some(self.unused)})" if self.unused else ""
-        return f"{len(self.matched)} matched, {len(self.resized)} resized{unused}"
 
 
 def load_vfm(
@@ -120,7 +88,7 @@ def load_vfm(
     dropped = source.keys() & {"mask_token"}  # by timm's rules
     report.unused = sorted(key for key in named.keys() | dropped if key.startswith(_NOT_NEEDED))
     fitted = _fit({key: named[key] for key in named.keys() - set(report.unused)}, model, resample, report)
-    _check(report, weights)
+    report.check(weights)
     model.load_state_dict(fitted)
     return model, report
 
@@ -286,17 +254,3 @@ def _resize_positions(value: Tensor, model: nn.Module, resample: str) -> Tensor:
 def bicubic(values: Tensor, size: list[int]) -> Tensor:
     """Plain bicubic interpolation [.., .., h, w], as the paper resizes patch kernels and position grids."""
     return F.interpolate(values, size=size, mode="bicubic", align_corners=False)
-
-
-def _check(report: LoadReport, weights: str) -> None:
-    if report.missing or report.unexpected:
-        parts = [
-            f"{len(keys)} {kind} ({_some(keys)})"
-            for kind, keys in (("missing", report.missing), ("unexpected or of another shape", report.unexpected))
-            if keys
-        ]
-        raise ValueError(f"model.vfm.weights: {weights} is not {report.name}: {'; '.join(parts)}")
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:8]) + (", …" if len(keys) > 8 else "")

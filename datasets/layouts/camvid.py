@@ -1,35 +1,36 @@
-"""CamVid (Brostow et al., 2009) in 11 classes: SPLIT/images/NAME.jpg and SPLIT/labels/NAME.png."""
+"""CamVid (Brostow et al., 2009) in 11 classes: SPLIT/images and SPLIT/labels, or SegNet's SPLIT and SPLITannot."""
 
-from pathlib import Path
+from datasets.labels import train_ids
+from datasets.layouts import Form, Layout
 
-from datasets.labels import CITYSCAPES, IGNORE
-from datasets.layouts import Layout, Pair, folders, pair_up
-
-# sky, building, pole, road, pavement, tree, sign or signal, fence, car, pedestrian, bicyclist, void
-_IDS = {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 18, 11: IGNORE}
-_ENDINGS = (".jpg", ".jpeg", ".png")
-
-
-def _splits(root: Path) -> list[str]:
-    if (root / "images").is_dir():
-        return [root.name]
-    return [name for name in folders(root) if (root / name / "images").is_dir()]
-
-
-def _pairs(root: Path, split: str) -> list[Pair]:
-    base = root if (root / "images").is_dir() else root / split
-    images = {path.stem: path for path in (base / "images").glob("*") if path.suffix.lower() in _ENDINGS}
-    labels = {path.stem: path for path in (base / "labels").glob("*.png")}
-    return pair_up(
-        images, labels, lambda name: base / "images" / f"{name}.jpg", lambda name: base / "labels" / f"{name}.png"
-    )
-
+# SegNet's classes; its pavement is a sidewalk, its sign also a signal
+_IDS = train_ids(
+    sky=0,
+    building=1,
+    pole=2,
+    road=3,
+    sidewalk=4,
+    vegetation=5,
+    traffic_sign=6,
+    fence=7,
+    car=8,
+    person=9,
+    bicycle=10,
+    void=11,
+)
 
 LAYOUT = Layout(
     name="camvid",
-    label_space=CITYSCAPES,
-    id_to_train=_IDS,
-    splits=_splits,
-    pairs=_pairs,
-    expects="SPLIT/images/*.jpg and SPLIT/labels/*.png",
+    forms=(
+        Form(
+            images=("{split}/images/*.jpg", "{split}/images/*.jpeg", "{split}/images/*.png"),
+            labels="{split}/labels/*.png",
+            ids=_IDS,
+        ),
+        Form(images=("{split}/*.png",), labels="{split}annot/*.png", ids=_IDS),
+    ),
+    licence="none stated by its authors; cite them",
+    url="http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/",
+    counts={"train": 367, "val": 101, "test": 233},
+    split_folders={"train": "train", "val": "val", "test": "test"},
 )

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.augment import Augment, Distortion, distort, draw_crop, draw_distortion, pad, resize, resized_shape
+from datasets.augment import Augment, Distortion, distort, draw_crop, draw_distortion, pad, resized_crop, resized_shape
 from datasets.labels import IGNORE
 
 
@@ -72,17 +72,28 @@ def test_every_distortion_is_drawn_half_of_the_time():
 
 @pytest.mark.parametrize("shape", [(1052, 1914), (1024, 2048), (360, 480), (227, 320), (480, 360), (720, 1280)])
 @pytest.mark.parametrize("short_edge", [256, 307, 512, 1024])
-def test_resize_equals_mmseg(transforms, shape, short_edge):
+def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_edge):
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    label = rng.integers(0, 19, shape, dtype=np.uint8)
     theirs = transforms.ResizeShortestEdge(scale=short_edge, max_size=2048).transform(
-        {"img": image, "gt_seg_map": label, "seg_fields": ["gt_seg_map"], "img_shape": shape}
-    )
-    ours = resize(image, label, resized_shape(shape, short_edge, 2048))
-    assert ours[1].shape == theirs["gt_seg_map"].shape
-    assert np.array_equal(ours[1], theirs["gt_seg_map"])
-    assert np.abs(ours[0].astype(int) - theirs["img"].astype(int)).max() <= 1
+        {"img": image, "seg_fields": [], "img_shape": shape}
+    )["img"]
+    resized = resized_shape(shape, short_edge, 2048)
+    assert resized == theirs.shape[:2]
+    for _ in range(8):
+        top, left = (int(rng.integers(max(side - 200, 0) + 1)) for side in resized)
+        window = np.s_[top : top + 200, left : left + 200]
+        seen = []
+
+        def columns(first: int, end: int, seen=seen) -> np.ndarray:
+            seen.append((first, end))
+            only = np.zeros_like(image)
+            only[:, first:end] = image[:, first:end]
+            return only
+
+        crop = resized_crop(columns, shape, resized, window)
+        assert np.array_equal(crop, theirs[window])
+        assert seen[0][1] - seen[0][0] <= 200 * shape[1] / resized[1] + 8
 
 
 def test_crop_avoids_windows_that_one_class_fills():

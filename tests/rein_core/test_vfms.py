@@ -74,8 +74,9 @@ def test_bad_files_are_named(tmp_path):
         load_vfm("vit_tiny", str(tmp_path / "bad.pth"), img_size=64)
 
 
-def test_a_report_in_words(weights):
-    _, report = load_vfm("dinov2_small", weights)
+def test_a_report_in_words(weights, tmp_path):
+    save_file(read_weights(weights) | {"mask_token": torch.zeros(1, 384)}, tmp_path / "whole.safetensors")
+    _, report = load_vfm("dinov2_small", str(tmp_path / "whole.safetensors"))
     counts = "172 matched, 2 resized, 3 unused (mask_token, norm.bias, norm.weight)"
     assert str(report) == f"dinov2_small (sha256 {report.digest[:12]}): {counts}"
     assert str(load_vfm("vit_tiny", None, img_size=64)[1]) == "vit_tiny (random:0)"

@@ -1,0 +1,133 @@
+"""An ingest that can be killed: a plan first, then part files, each followed by a note of what is in it.
+
+A part counts as done once its note is there. The manifest is made from the notes alone, so it doesn't matter which run
+made which part; when it is written, plan and notes are removed.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+
+from datasets.storage import PARTIAL, delete, filesystem, listing, read_json, size, write_json
+
+MANIFEST = "manifest.json"
+PLAN = "ingest-plan.json"
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an ingest makes. Two runs with equal plans make the same bytes.
+
+    Args:
+        dataset, layout, split: what is ingested, and under which name.
+        codec: of the stored images.
+        pairs: how many there are.
+        digest: over the pairs' names and file sizes and the meaning of the label ids.
+        ends: for each part the number of pairs in it and in those before it.
+    """
+
+    dataset: str
+    layout: str
+    split: str
+    codec: str
+    pairs: int
+    digest: str
+    ends: tuple[int, ...]
+
+    @property
+    def parts(self) -> list[slice]:
+        """The pairs of each part."""
+        return [slice(*bounds) for bounds in pairwise((0, *self.ends))]
+
+    def differences(self, other: "Plan") -> str:
+        """`codec original, now zstd`, for a message."""
+        told = {"digest": "other pairs or other label ids", "ends": "other part sizes"}
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        texts = [told.get(name, f"{name} {getattr(self, name)}, now {getattr(other, name)}") for name in changed]
+        return "; ".join(texts)
+
+
+def part_file(part: int) -> str:
+    """Name of a part's Parquet file."""
+    return f"part-{part:05d}.parquet"
+
+
+def _note(part: int) -> str:
+    return f"part-{part:05d}.json"
+
+
+def read_plan(uri: str) -> Plan | None:
+    """The plan of the ingest that was killed here, if there is one."""
+    values = read_json(uri, PLAN)
+    return Plan(**values | {"ends": tuple(values["ends"])}) if values else None
+
+
+def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
+    """Makes the folder ready for the plan's parts: empty, or as a killed ingest with the same plan left it.
+
+    Raises:
+        ValueError: shards are there already, or an unfinished ingest with another plan, or files that no ingest wrote.
+    """
+    there = read_plan(uri)
+    if there == plan:
+        return
+    found = list(listing(uri))
+    foreign = [name for name in found if not name.startswith(("part-", MANIFEST, PLAN))]
+    if foreign:
+        raise ValueError(f"{uri} holds {foreign[0]}, which no ingest wrote: choose an empty folder")
+    if MANIFEST in found and not overwrite:
+        raise ValueError(f"{uri} holds shards already: choose another folder, or add --overwrite")
+    if there and not overwrite:
+        raise ValueError(
+            f"{uri} holds an unfinished ingest of something else ({there.differences(plan)}): "
+            "repeat the command it was started with, choose another folder, or add --overwrite"
+        )
+    delete(uri, sorted(found, key=lambda name: name != MANIFEST))  # the manifest first: no half folder has one
+    fs, path = filesystem(uri)
+    fs.create_dir(path)
+    write_json(uri, PLAN, asdict(plan))
+
+
+def write_note(uri: str, part: int, note: dict) -> None:
+    """Says that a part is done; to be called when its file, if it has one, is there.
+
+    Args:
+        note: `entry` is the file's manifest entry, or None where every pair was bad; the rest is the caller's.
+    """
+    write_json(uri, _note(part), note)
+
+
+def read_notes(uri: str, plan: Plan) -> dict[int, dict]:
+    """The notes of the parts that are done: part → note."""
+    found = listing(uri)
+    written = [part for part in range(len(plan.ends)) if _note(part) in found]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        notes = list(pool.map(lambda part: read_note(uri, part), written))
+    return {part: note for part, note in zip(written, notes, strict=True) if note}
+
+
+def read_note(uri: str, part: int) -> dict | None:
+    """A part's note, or None if the part isn't there as the note says."""
+    note = read_json(uri, _note(part))
+    entry = note and note["entry"]
+    whole = not entry or size(uri, entry["file"]) == entry["bytes"]
+    return note if whole else None
+
+
+def tidy(uri: str) -> None:
+    """Removes what only an unfinished ingest needs; the plan last, so that this can be killed as well."""
+    found = list(listing(uri))
+    notes = [name for name in found if name.startswith("part-") and name.endswith(".json")]
+    delete(uri, notes + [name for name in found if name.endswith(PARTIAL)] + [PLAN])
+
+
+def unfinished(uri: str) -> str | None:
+    """What to tell of an ingest that isn't finished, or None if there is none."""
+    plan = read_plan(uri)
+    if plan:
+        done = f"{len(read_notes(uri, plan))} of {len(plan.ends)} parts"
+        return f"its ingest was killed with {done} done: run the same ingest again, and it goes on"
+    if any(name.endswith(".parquet") for name in listing(uri)):
+        return "its manifest is gone: run the same ingest again"
+    return None

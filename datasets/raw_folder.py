@@ -1,0 +1,115 @@
+"""A raw data set's folder, on a disk or in an object store: what lies in it, and the files' bytes."""
+
+import posixpath
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from datasets.storage import filesystem
+
+_WILDCARD = r"\*\*/|\*"
+
+
+def read_bytes(uri: str, what: str) -> bytes:
+    """A file's bytes, from a path or URI. `what` is its name in the ValueError that says it isn't there."""
+    try:
+        if "://" not in uri:
+            return Path(uri).read_bytes()
+        fs, path = filesystem(uri)
+        with fs.open_input_stream(path) as stream:
+            return stream.read()
+    except OSError as error:
+        raise ValueError(f"no {what}: {uri} ({error.strerror or error})") from error
+
+
+def fixed_folder(glob: str) -> str:
+    """The part of a glob before its first wildcard, without the last name: what has to be listed."""
+    return posixpath.dirname(glob.partition("*")[0])
+
+
+class RawFolder:
+    """Lists a folder. All paths in and out are relative to it and have forward slashes, on Windows too.
+
+    Args:
+        uri: a path (with slashes of either kind), s3:// or gs:// URI.
+    """
+
+    def __init__(self, uri: str):
+        if "\\" in uri and not Path(uri).exists():
+            uri = uri.replace("\\", "/")
+        if "://" in uri:
+            self.fs, self.root = filesystem(uri)
+            self.base, _, query = uri.partition("?")
+            self.base, self.query = self.base.rstrip("/"), f"?{query}" if query else ""
+        else:
+            self.fs, self.root = pafs.LocalFileSystem(), Path(uri).resolve().as_posix()
+            self.base, self.query = self.root.rstrip("/"), ""
+        self.root = self.root.rstrip("/")
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return posixpath.basename(self.root)
+
+    def uri(self, path: str) -> str:
+        """The full path or URI of a file in the folder."""
+        return f"{self.base}/{path}{self.query}"
+
+    def at(self, path: str) -> "RawFolder":
+        """A folder below this one, or "..", the one above (of a whole bucket: itself)."""
+        if path != "..":
+            return RawFolder(f"{self.base}/{path}{self.query}")
+        above = posixpath.dirname(self.base)
+        return self if above.endswith(":/") else RawFolder(f"{above or '/'}{self.query}")
+
+    def is_folder(self, path: str = "") -> bool:
+        """Whether there is such a folder."""
+        return self.fs.get_file_info(self._full(path)).type == pafs.FileType.Directory
+
+    def is_file(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return self.fs.get_file_info(self._full(path)).type == pafs.FileType.File
+
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders in a folder that may be missing."""
+        return sorted(info.base_name for info in self._list(path, False) if info.type == pafs.FileType.Directory)
+
+    def match(self, globs: tuple[str, ...]) -> dict[tuple[str, ...], str]:
+        """Files that match: what the wildcards stand for → path. Of several globs the first counts."""
+        found: dict[tuple[str, ...], str] = {}
+        for glob in reversed(globs):
+            folder = fixed_folder(glob)
+            deep = "/" in glob[len(folder) + 1 if folder else 0 :]
+            for info in self._list(folder, deep):
+                path = info.path[len(self.root) + 1 :]
+                key = _pattern(glob).fullmatch(path)
+                # ._NAME is what macOS leaves beside NAME in archives
+                if key and info.type == pafs.FileType.File and not info.base_name.startswith("."):
+                    found[key.groups()] = path
+        return found
+
+    def _list(self, path: str, recursive: bool) -> list[pafs.FileInfo]:
+        return self.fs.get_file_info(pafs.FileSelector(self._full(path), allow_not_found=True, recursive=recursive))
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}".rstrip("/") or "/"
+
+
+@lru_cache(maxsize=256)
+def _pattern(glob: str) -> re.Pattern:
+    """A glob as a regular expression with one group a wildcard: `*` stays in a folder, `**/` is any folders."""
+    wild = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)"}
+    return re.compile("".join(wild.get(part, re.escape(part)) for part in re.split(f"({_WILDCARD})", glob)))
+
+
+def wildcards(glob: str) -> list[str]:
+    """The wildcards in a glob, in order."""
+    return re.findall(_WILDCARD, glob)
+
+
+def fill(glob: str, key: tuple[str, ...]) -> str:
+    """The path that a glob stands for with `key` in place of its wildcards."""
+    parts = iter(key)
+    return re.sub(_WILDCARD, lambda _: next(parts), glob)

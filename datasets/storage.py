@@ -1,0 +1,83 @@
+"""Files on this machine or in an object store: finding, reading, and writing them whole or not at all."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+PARTIAL = ".partial"
+
+
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """The pyarrow filesystem of a path, s3:// or gs:// URI, and the path in it; options of the URI stay out of it."""
+    if "://" in uri:
+        return _from_uri(uri)
+    return pafs.LocalFileSystem(), str(Path(uri).resolve())
+
+
+@lru_cache(maxsize=64)
+def _from_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+    fs, path = pafs.FileSystem.from_uri(uri)  # asks the store for the bucket's region: not for every file
+    return fs, path.rstrip("/")
+
+
+def listing(uri: str) -> dict[str, int | None]:
+    """What lies in a folder, which may be missing: names, sorted, and the sizes of what are files."""
+    fs, path = filesystem(uri)
+    found = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return {info.base_name: info.size for info in sorted(found, key=lambda info: info.base_name)}
+
+
+def size(uri: str, name: str) -> int | None:
+    """Bytes of a file in a folder, or None if there is none."""
+    fs, path = filesystem(uri)
+    return fs.get_file_info(f"{path}/{name}").size
+
+
+def read_json(uri: str, name: str) -> dict | None:
+    """A JSON file of a folder, or None if there is none. Raises ValueError if it is no JSON."""
+    if size(uri, name) is None:
+        return None
+    fs, path = filesystem(uri)
+    with fs.open_input_stream(f"{path}/{name}") as stream:
+        return json.loads(stream.read())
+
+
+def write_json(uri: str, name: str, values: dict) -> None:
+    """Puts a JSON file into a folder, whole or not at all."""
+    with writing(uri, name) as stream:
+        stream.write(to_json(values))
+
+
+def to_json(values: dict) -> bytes:
+    """The bytes that `write_json` writes."""
+    return json.dumps(values, indent=1).encode()
+
+
+@contextmanager
+def writing(uri: str, name: str) -> Iterator[pa.NativeFile]:
+    """A stream into a file of a folder that appears there when everything is written."""
+    fs, path = filesystem(uri)
+    # a name of its own: a task of a killed ingest may still be writing the same file for a moment
+    partial = f"{path}/{name}.{uuid.uuid4().hex[:8]}{PARTIAL}"
+    try:
+        with fs.open_output_stream(partial) as stream:
+            yield stream
+        fs.move(partial, f"{path}/{name}")
+    except BaseException:
+        with suppress(OSError):
+            fs.delete_file(partial)
+        raise
+
+
+def delete(uri: str, files: list[str]) -> None:
+    """Removes files of a folder, in order, as far as they are there."""
+    fs, path = filesystem(uri)
+    for name in files:
+        with suppress(FileNotFoundError):
+            fs.delete_file(f"{path}/{name}")

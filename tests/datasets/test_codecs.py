@@ -1,0 +1,62 @@
+"""Codecs: lossless ones are, on every shape; a lossy one loses little; files of others are kept."""
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets import strips
+from datasets.codecs import IMAGE_CODECS, decode_image, decode_label, encode_image, encode_label
+
+
+@pytest.fixture(params=[(1, 1), (2, 3), (64, 128), (101, 37)], ids=str)
+def picture(request) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (*request.param, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (9, 9), 3)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+@pytest.mark.parametrize("codec", IMAGE_CODECS)
+def test_images_come_back(picture, codec):
+    back = decode_image(encode_image(png(picture), picture, codec), *picture.shape[:2])
+    assert back.shape == picture.shape and back.dtype == np.uint8 and back.flags.writeable
+    difference = np.abs(back.astype(int) - picture)
+    assert not difference.any() if codec != "jpeg95" else difference.mean() < 4
+
+
+@pytest.mark.parametrize("codec", ["zstd", "jpeg95"])
+@pytest.mark.parametrize("columns", [(0, 1), (255, 257), (256, 512), (300, 700), (699, 700)])
+def test_some_columns_are_those_of_the_whole(codec, columns):
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 700, 3), dtype=np.uint8), (9, 9), 3)
+    data, wanted = encode_image(png(picture), picture, codec), np.s_[:, columns[0] : columns[1]]
+    whole, some = decode_image(data, 40, 700), decode_image(data, 40, 700, *columns)
+    assert np.array_equal(some[wanted], whole[wanted])
+
+
+def test_only_the_strips_that_are_touched_are_decoded():
+    picture, seen = np.zeros((4, 1000, 3), np.uint8), []
+
+    def decode(data: memoryview, height: int, width: int) -> np.ndarray:
+        seen.append((bytes(data), width))
+        return np.ones((height, width, 3), np.uint8)
+
+    places = iter(range(4))
+    data = strips.join(picture, lambda _: bytes([next(places)]))
+    strips.fill(picture, data, decode, 300, 770)
+    assert seen == [(b"\1", 256), (b"\2", 256), (b"\3", 232)]
+    assert not picture[:, :256].any() and picture[:, 256:].all()
+
+
+def test_original_keeps_the_file_and_jpeg95_keeps_a_jpeg(picture):
+    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes()
+    assert encode_image(png(picture), picture, "original") == png(picture)
+    assert encode_image(jpeg, picture, "jpeg95") == jpeg
+
+
+def test_labels_come_back(picture):
+    label = picture[..., 0]
+    back = decode_label(encode_label(label), *label.shape)
+    assert np.array_equal(back, label) and back.flags.writeable
+    assert np.array_equal(decode_label(png(label), *label.shape), label)

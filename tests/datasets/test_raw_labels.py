@@ -1,0 +1,81 @@
+"""Raw labels: every encoding of ids is read, colours and what else holds no ids are refused with the reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.convert import convert, id_table
+from datasets.labels import PALETTE
+from datasets.layouts import Layout, Pair, get_layout
+
+
+@pytest.fixture
+def gtav(tmp_path, raw_files) -> tuple[Layout, Pair]:
+    """A pair whose parts a test replaces."""
+    raw_files.image(tmp_path / "images/00001.png")
+    raw_files.label([7], tmp_path / "labels/00001.png", "palette")
+    layout, _, pairs = get_layout("gtav").find(str(tmp_path))
+    return layout, pairs[0]
+
+
+@pytest.mark.parametrize("kind", ["grey", "palette", "16-bit grey", "1-bit", "2-bit", "4-bit"])
+def test_every_encoding_of_ids(gtav, raw_files, kind):
+    layout, pair = gtav
+    ids = {"1-bit": [0, 1], "2-bit": [0, 1, 2, 3], "4-bit": [7, 8, 11, 12]}.get(kind, [7, 8, 33])
+    if kind in ("2-bit", "4-bit"):
+        bits = np.resize(ids, raw_files.size)[..., None] >> np.arange(int(kind[0]))[::-1] & 1
+        rows = [np.packbits(row.ravel().astype(bool)).tobytes() for row in bits]
+        raw_files.png(Path(pair.label), int(kind[0]), 0, rows)
+    else:
+        raw_files.label(ids, Path(pair.label), kind)
+    assert raw_files.converted(layout, pair)[: len(ids)] == [layout.id_to_train[raw] for raw in ids]
+
+
+def test_colours_are_refused_with_the_reason(gtav, raw_files, tmp_path):
+    layout, pair = gtav
+    label = Image.fromarray(np.resize(PALETTE[[0, 1, 13]], (*raw_files.size, 3)))
+    label.save(pair.label)
+    assert "3 channels: Cityscapes' colours, not ids" in raw_files.reason(layout, pair)
+    coloured = tmp_path / "aachen_gtFine_color.png"
+    label.convert("RGBA").save(coloured)
+    told = raw_files.reason(layout, Pair("a", pair.image, str(coloured)))
+    assert "4 channels: Cityscapes' colours" in told and "use " + str(tmp_path / "aachen_gtFine_labelIds.png") in told
+    Image.fromarray(np.resize(np.arange(9, dtype=np.uint8), (*raw_files.size, 3))).save(pair.label)
+    assert "3 channels, so it holds colours" in raw_files.reason(layout, pair)
+    Image.fromarray(np.full((*raw_files.size, 3), 7, np.uint8)).save(pair.label)
+    assert "3 channels: a map of ids has one" in raw_files.reason(layout, pair)
+
+
+def test_what_holds_no_ids_is_refused(gtav, raw_files):
+    layout, pair = gtav
+    Image.fromarray(np.full(raw_files.size, 7, np.uint8)).save(pair.label, format="JPEG")
+    assert "JPEG, which changes ids" in raw_files.reason(layout, pair)
+    raw_files.label([7, 700], Path(pair.label), "16-bit grey")
+    assert "wrong label ids 7 to 700" in raw_files.reason(layout, pair)
+    Image.fromarray(np.full(raw_files.size, 7, np.float32)).save(pair.label, format="TIFF")
+    assert "float32, not whole numbers" in raw_files.reason(layout, pair)
+
+
+@pytest.mark.parametrize(
+    ("turn", "label_size", "words"),
+    [
+        (6, (4, 6), "is 6, .*fits the stored pixels: "),
+        (6, (6, 4), "is 6, .*fits the turned picture: "),
+        (3, (4, 6), "is 3, .*fits the stored pixels and the turned picture: "),
+        (8, (5, 5), "is 8, .*fits neither way: "),
+    ],
+)
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_turned_images_are_set_apart(tmp_path, gtav, raw_files, turn, label_size, words, ending):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    image = raw_files.image(tmp_path / f"turned.{ending}", exif=exif)
+    label = raw_files.label([7], tmp_path / "turned_label.png", size=label_size)
+    with pytest.raises(ValueError, match=words):
+        convert(Pair("a", str(image), str(label)), id_table(gtav[0]))
+    exif[0x0112] = 1
+    upright = raw_files.image(tmp_path / f"upright.{ending}", exif=exif)
+    raw_files.label([7], label)
+    assert raw_files.converted(gtav[0], Pair("a", str(upright), str(label))) == [0] * 24

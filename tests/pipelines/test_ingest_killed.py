@@ -1,0 +1,175 @@
+"""An ingest that was killed goes on where it was, and leaves the bytes of one that wasn't."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from datasets.parts import PLAN, read_plan
+from datasets.shards import MANIFEST
+from pipelines import ingest_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL_PARTS = "import sys, pipelines.ingest_plan as plan; plan._FILE_SAMPLES = 2; from pipelines.__main__ import main; "
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory, run_command) -> Path:
+    folder = tmp_path_factory.mktemp("killed") / "raw"
+    run_command("scenes", folder, "--layout", "gtav", "--count", 48, "--size", "384x768")
+    (folder / "labels/00007.png").write_bytes(b"no label")
+    return folder
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(ingest_plan, "_FILE_SAMPLES", 2)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(raw, tmp_path_factory, run_command) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest_plan, "_FILE_SAMPLES", 2)
+        run_command("ingest", "gtav", raw, out)
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def start(raw: Path, out: Path) -> subprocess.Popen:
+    code = f"{SMALL_PARTS} sys.exit(main(['ingest', 'gtav', {str(raw)!r}, {str(out)!r}]))"
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_parts(process: subprocess.Popen, out: Path, count: int) -> None:
+    deadline = time.monotonic() + 240
+    while len(list(out.glob("part-*.json"))) < count:
+        assert process.poll() is None and time.monotonic() < deadline, "the ingest ended before it could be killed"
+        time.sleep(0.002)
+
+
+def workers(parent: int) -> list[int]:
+    """Ray's workers below a process that are at work."""
+    below, commands = {parent}, {}
+    for status in sorted(Path("/proc").glob("[0-9]*/status"), key=lambda path: int(path.parent.name)):
+        try:
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            commands[int(fields["Pid"])] = int(fields["PPid"]), (status.parent / "cmdline").read_text()
+        except OSError:
+            continue
+    for _ in range(3):  # driver → raylet → worker
+        below |= {pid for pid, (above, _) in commands.items() if above in below}
+    return [pid for pid in below if pid in commands and commands[pid][1].startswith("ray::Map")]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds Ray's workers in /proc")
+def test_a_killed_driver_then_killed_workers(raw, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    process = start(raw, out)
+    wait_for_parts(process, out, 3)
+    process.kill()
+    process.wait()
+    assert not (out / MANIFEST).exists()
+    process = start(raw, out)
+    wait_for_parts(process, out, len(list(out.glob("part-*.json"))) + 3)
+    while not (killed := workers(process.pid)) and process.poll() is None:
+        pass  # none is at work at this very moment
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    stderr = process.communicate(timeout=240)[1]
+    assert killed and process.returncode == 0, stderr
+    assert "of 24 files are there already" in stderr
+    assert contents(out) == contents(undisturbed)
+
+
+def plan_only(out: Path) -> None:
+    for file in out.glob("part-*"):
+        file.unlink()
+
+
+def file_without_note(out: Path) -> None:
+    (out / "part-00003.json").unlink()
+
+
+def file_cut_short(out: Path) -> None:
+    file = out / "part-00003.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def file_half_written(out: Path) -> None:
+    (out / "part-00003.json").unlink()
+    (out / "part-00003.parquet").rename(out / "part-00003.parquet.0badcafe.partial")
+
+
+@pytest.mark.parametrize("harm", [plan_only, file_without_note, file_cut_short, file_half_written])
+def test_every_state_in_which_it_can_die(raw, undisturbed, tmp_path, run_command, small_parts, monkeypatch, harm):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.write_manifest", fail)
+        with pytest.raises(InterruptedError):
+            run_command("ingest", "gtav", raw, out)
+    harm(out)
+    run_command("ingest", "gtav", raw, out)
+    assert contents(out) == contents(undisturbed)
+
+
+def fail(*_args) -> None:
+    raise InterruptedError
+
+
+def test_killed_while_it_tidies_up(raw, undisturbed, tmp_path, run_command, small_parts, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.tidy", fail)
+        with pytest.raises(InterruptedError):
+            run_command("ingest", "gtav", raw, out)
+    (out / "part-00000.json").unlink()
+    assert run_command("ingest", "gtav", raw, out)["samples"] == 47
+    assert contents(out) == contents(undisturbed)
+
+
+def test_another_ingest_is_not_mixed_in(raw, undisturbed, tmp_path, run_command, small_parts, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.write_manifest", fail)
+        with pytest.raises(InterruptedError):
+            run_command("ingest", "gtav", raw, out, "--codec", "jpeg95")
+    before = contents(out)
+    with pytest.raises(ValueError, match=r"codec jpeg95, now original.*--overwrite"):
+        run_command("ingest", "gtav", raw, out)
+    assert contents(out) == before
+    run_command("ingest", "gtav", raw, out, "--overwrite")
+    assert contents(out) == contents(undisturbed)
+
+
+def test_changed_pairs_are_noticed(raw, tmp_path, run_command, small_parts, monkeypatch):
+    changed, out = Path(shutil.copytree(raw, tmp_path / "raw")), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.write_manifest", fail)
+        with pytest.raises(InterruptedError):
+            run_command("ingest", "gtav", changed, out)
+    shutil.copy(changed / "labels/00008.png", changed / "labels/00007.png")
+    with pytest.raises(ValueError, match="other pairs or other label ids"):
+        run_command("ingest", "gtav", changed, out)
+
+
+def test_inspect_tells_how_far_it_is(raw, undisturbed, tmp_path, run_command, small_parts, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.write_manifest", fail)
+        with pytest.raises(InterruptedError):
+            run_command("ingest", "gtav", raw, out)
+    file_cut_short(out)
+    with pytest.raises(ValueError, match="killed with 23 of 24 parts done: run the same ingest again"):
+        run_command("inspect", out)
+    assert json.loads((out / PLAN).read_text())["pairs"] == read_plan(str(out)).pairs == 48
+    assert not any(PLAN in name or name.endswith(".json") and name != MANIFEST for name in contents(undisturbed))

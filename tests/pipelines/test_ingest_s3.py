@@ -1,0 +1,62 @@
+"""Shards in an object store: written, read, inspected and overwritten in a real S3 server on loopback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datasets.shards import MANIFEST, Shards, decode, exists
+from datasets.storage import filesystem, listing
+from pipelines.recipe import absolute
+
+moto_server = pytest.importorskip("moto.server", reason="moto[server] is a development dependency")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A URI with `{}` for the path in its bucket. The server takes any key."""
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    options = f"endpoint_override=127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
+    yield f"s3://nobody:nothing@streets/{{}}?{options}&allow_bucket_creation=true"
+    server.stop()
+
+
+def test_options_of_a_uri_stay_out_of_its_path(bucket):
+    uri = bucket.format("a/b")
+    assert absolute(uri) == uri
+    assert filesystem(uri)[1] == "streets/a/b"
+
+
+def test_the_same_shards_as_on_a_disk(streets, bucket, run_command):
+    uri = bucket.format("shards/game")
+    result = run_command("ingest", "gtav", streets.raw_gtav, uri, "--name", "game")
+    assert result["samples"] == 10 and exists(uri)
+    assert set(listing(uri)) - {""} == {MANIFEST, "part-00000.parquet"}
+    fs, path = filesystem(uri)
+    for file in Path(streets.game).iterdir():
+        assert fs.open_input_stream(f"{path}/{file.name}").read() == file.read_bytes()
+    image, label = decode(Shards(uri).read(7))
+    assert image.shape == (64, 128, 3) and label.shape == (64, 128)
+    assert run_command("inspect", uri, "--verify")["digest"] == Shards(streets.game).manifest.digest
+
+
+def test_overwritten_and_refused(streets, bucket, run_command):
+    uri = bucket.format("shards/twice")
+    with pytest.raises(ValueError, match="nothing in it"):
+        Shards(uri)
+    run_command("ingest", "gtav", streets.raw_gtav, uri)
+    with pytest.raises(ValueError, match="add --overwrite"):
+        run_command("ingest", "gtav", streets.raw_gtav, uri)
+    assert run_command("ingest", "gtav", streets.raw_gtav, uri, "--overwrite", "--limit", 3)["samples"] == 3
+
+
+def test_raw_data_in_the_store(streets, bucket, run_command, tmp_path):
+    fs, path = filesystem(bucket.format("raw"))
+    for file in Path(streets.raw_gtav).rglob("*.png"):
+        name = file.relative_to(streets.raw_gtav).as_posix()
+        fs.create_dir(f"{path}/{name}".rpartition("/")[0])
+        with fs.open_output_stream(f"{path}/{name}") as stream:
+            stream.write(file.read_bytes())
+    result = run_command("ingest", "gtav", bucket.format("raw"), tmp_path / "out", "--name", "game")
+    assert result["digest"] == Shards(streets.game).manifest.digest
