@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec",
         choices=IMAGE_CODECS,
         default=IMAGE_CODECS[0],
-        help="of the images: original keeps the files (default), zstd is lossless and decodes four times faster than "
-        "PNG at its size, jpeg95 is smallest and fastest and loses a little; labels are lossless always",
+        help="of the images: original keeps the files (default), zstd is lossless, about as big as PNG and more "
+        "than twice as fast to decode, jpeg95 is smallest and fastest and loses a little; labels are lossless always",
     )
     parser.add_argument("--max-bad", type=float, default=0.1, help="fail if more than this share is bad (default 0.1)")
     parser.add_argument("--overwrite", action="store_true", help="replace what another ingest left there")

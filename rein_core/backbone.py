@@ -68,7 +68,7 @@ class VFMBackbone(BaseModule):
         self.vfm.set_grad_checkpointing(True)
         self._recomputes = True
 
-    def compile_vfm(self, backend: str = "inductor") -> None:
+    def compile_vfm(self, backend: str | Callable = "inductor") -> None:
         """From now on `torch.compile` runs VFM and adapter in training; not in validation, whose windows vary in size.
 
         Parameters keep their names.
@@ -83,6 +83,13 @@ class VFMBackbone(BaseModule):
             )
         self._compiled = torch.compile(self._levels, backend=backend)
 
+    def _compiled_levels(self, images: Tensor) -> list[Tensor]:
+        try:
+            return self._compiled(images)
+        except torch._dynamo.exc.BackendCompilerFailed as error:  # at its first call
+            reason = " ".join(str(error).split("\n\n")[0].split())
+            raise ValueError(f"train.compile: torch can't compile on this machine ({reason}): turn it off") from error
+
     def _levels(self, images: Tensor) -> list[Tensor]:
         levels = self.vfm.forward_intermediates(
             images, indices=self.out_indices, norm=False, output_fmt="NCHW", intermediates_only=True
@@ -95,7 +102,7 @@ class VFMBackbone(BaseModule):
         Args:
             resize: False leaves all levels of a plain ViT as they are, [b, c, h/patch, w/patch].
         """
-        levels = self._compiled(images) if self._compiled and self.training else self._levels(images)
+        levels = self._compiled_levels(images) if self._compiled and self.training else self._levels(images)
         if resize and not self.has_stages:
             levels = [_rescale(level, scale) for level, scale in zip(levels, LEVEL_SCALES, strict=True)]
         return levels, self.reins.queries()

@@ -174,6 +174,16 @@ def test_what_can_not_be_compiled_is_named(kind):
         model.compile_vfm()
 
 
+def test_a_machine_without_a_compiler_is_named(fresh_compiler):
+    def broken(*_):
+        raise RuntimeError("no compiler found")
+
+    model = two_blocks("none")
+    model.compile_vfm(broken)
+    with pytest.raises(ValueError, match=r"train\.compile: .*\(.*no compiler found\): turn it off"):
+        model(IMAGES, resize=False)
+
+
 def test_timm_recomputes_without_reentry():
     """With it the first block, whose input needs no gradient, would get none."""
     assert not timm.layers.use_reentrant_ckpt()
