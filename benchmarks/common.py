@@ -20,8 +20,8 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def interleaved(functions: dict[str, Callable[[], dict[str, float]]], rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each phase of each function; they take turns, so that noise falls on all alike.
+def interleaved(functions: dict[str, Callable[[], dict[str, float]]], rounds: int) -> dict[str, dict]:
+    """Median seconds of each phase of each function, and all `rounds`; they take turns, so noise falls on all alike.
 
     Args:
         functions: each does the work once and returns seconds by phase. The first round warms up and is not counted.
@@ -34,13 +34,15 @@ def interleaved(functions: dict[str, Callable[[], dict[str, float]]], rounds: in
                 taken[name].append(seconds)
                 sys.stderr.write(f"{name}: {sum(seconds.values()):.3f} s\n")
     return {
-        name: {phase: statistics.median(one[phase] for one in runs) for phase in runs[0]} | {"total": _total(runs)}
+        name: {phase: statistics.median(one[phase] for one in runs) for phase in runs[0]}
+        | {"rounds": [sum(one.values()) for one in runs]}
         for name, runs in taken.items()
     }
 
 
-def _total(runs: list[dict[str, float]]) -> float:
-    return statistics.median(sum(one.values()) for one in runs)
+def ratio(peer: dict, ours: dict) -> float:
+    """Median over the rounds of the peer's time by ours: a machine that slows down meanwhile does not change it."""
+    return round(statistics.median(p / o for p, o in zip(peer["rounds"], ours["rounds"], strict=True)), 2)
 
 
 class Stopwatch:

@@ -36,8 +36,8 @@ def main() -> None:
     )
     same = (labels(ours, image) == labels(peer, image)).float().mean().item()
     result = {
-        "ratio": round(seconds["peer"]["total"] / seconds["ours"]["total"], 2),
-        "seconds": {name: round(parts["total"], 3) for name, parts in seconds.items()},
+        "ratio": common.ratio(seconds["peer"], seconds["ours"]),
+        "seconds": {name: round(parts["image"], 3) for name, parts in seconds.items()},
         "same_labels": round(same, 6),
         "peak_memory_gib": memories(args),
         "setting": {"vfm": args.vfm, "size": list(args.size), "rounds": args.rounds},

@@ -51,7 +51,7 @@ def main() -> None:
         losses[precision] = {name: compare_losses(model, images, samples, precision)
                              for name, model in (("ours", ours), ("peer", peer))}  # fmt: skip
         seconds[precision] = common.interleaved(work, args.rounds)
-        ratio[precision] = round(seconds[precision]["peer"]["total"] / seconds[precision]["ours"]["total"], 2)
+        ratio[precision] = common.ratio(seconds[precision]["peer"], seconds[precision]["ours"])
     setting = {"vfm": args.vfm, "size": args.size, "batch": args.batch, "rounds": args.rounds}
     result = {"ratio": ratio, "seconds": rounded(seconds), "loss": losses, "setting": setting}
     result["peak_memory_gib"] = {precision: memories(args, precision) for precision in args.precisions}
@@ -135,9 +135,11 @@ def compare_losses(model: nn.Module, images: Tensor, samples: list, precision: s
     return round(sum(losses) / draws, 3)
 
 
-def rounded(seconds: dict) -> dict:
+def rounded(seconds: dict | list | float) -> dict | list | float:
     """Milliseconds are enough."""
-    return {key: rounded(value) if isinstance(value, dict) else round(value, 4) for key, value in seconds.items()}
+    if isinstance(seconds, dict):
+        return {key: rounded(value) for key, value in seconds.items()}
+    return [rounded(value) for value in seconds] if isinstance(seconds, list) else round(seconds, 3)
 
 
 if __name__ == "__main__":
