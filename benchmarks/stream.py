@@ -21,8 +21,9 @@ import psutil
 import rein_core  # noqa: F401  (its stub lets mmseg be imported)
 from benchmarks import common
 from datasets.augment import Augment
+from datasets.plan import Plan
 from datasets.shards import Shards, exists
-from datasets.stream import Loader, Plan, batches
+from datasets.stream import Loader, batches
 
 SHORT_EDGES = [int(51.2 * tenth) for tenth in range(5, 21)]
 CROP, BATCH = (512, 512), 4
@@ -143,7 +144,7 @@ def loop_batches(uri: Path, steps: int) -> Iterator:
     """The same samples, decoded and augmented one after the other in this process."""
     loader = Loader(*_plan(uri), first_step=0, rank=0, world_size=1)
     for step in range(steps):
-        yield loader({"id": np.arange(step * BATCH, (step + 1) * BATCH)})
+        yield loader({"id": np.array([step])})
 
 
 def our_batches(uri: Path, steps: int) -> Iterator:
@@ -156,7 +157,7 @@ def our_batches(uri: Path, steps: int) -> Iterator:
 
 def _plan(uri: Path) -> tuple[list[Shards], Plan, Augment]:
     shards = Shards(str(uri))
-    return [shards], Plan(len(shards), BATCH, seed=0), Augment(SHORT_EDGES, CROP)
+    return [shards], Plan.of([len(shards)], BATCH, seed=0), Augment(SHORT_EDGES, CROP)
 
 
 def in_worker(codec: str, work: Path, steps: int) -> dict[str, float]:

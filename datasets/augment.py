@@ -30,6 +30,7 @@ class Augment:
         cat_max_ratio: a crop is drawn anew (up to 10 times) while one class fills this share of it or more.
         flip: probability of a horizontal flip.
         photometric: whether colours are distorted.
+        wanted_pixels: a crop is drawn anew, too, while it has no more of the class that it should show.
     """
 
     short_edges: Sequence[int]
@@ -38,19 +39,24 @@ class Augment:
     cat_max_ratio: float = 0.75
     flip: float = 0.5
     photometric: bool = True
+    wanted_pixels: int = 1500
 
     def __call__(
-        self, image: np.ndarray | Columns, label: np.ndarray, rng: np.random.Generator
+        self, image: np.ndarray | Columns, label: np.ndarray, rng: np.random.Generator, wanted: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """BGR uint8 [h, w, 3] and train ids uint8 [h, w] → the same of `crop_size`.
 
         Scale and crop are drawn first: of an image that is given by its columns only those that the crop needs are
         decoded, and only what lies above and left of the crop's end is resized.
+
+        Args:
+            wanted: the train id that the crop should show.
         """
         short_edge = self.short_edges[rng.integers(len(self.short_edges))]
         shape = resized_shape(label.shape, short_edge, self.max_size)
         resized_label = cv2.resize(label, shape[::-1], interpolation=cv2.INTER_NEAREST)
-        top, left = draw_crop(resized_label, self.crop_size, self.cat_max_ratio, rng)
+        least = None if wanted is None else (wanted, self.wanted_pixels)
+        top, left = draw_crop(resized_label, self.crop_size, self.cat_max_ratio, rng, least)
         window = np.s_[top : top + self.crop_size[0], left : left + self.crop_size[1]]
         image, label = resized_crop(image, label.shape, shape, window), resized_label[window]
         if rng.random() < self.flip:
@@ -90,15 +96,24 @@ def resized_crop(
 
 
 def draw_crop(
-    label: np.ndarray, crop_size: tuple[int, int], cat_max_ratio: float, rng: np.random.Generator
+    label: np.ndarray,
+    crop_size: tuple[int, int],
+    cat_max_ratio: float,
+    rng: np.random.Generator,
+    least: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """(top, left) of a window in which no class fills `cat_max_ratio` of the labelled pixels, if 10 tries find one."""
+    """(top, left) of a window in which no class fills `cat_max_ratio` of the labelled pixels, if 10 tries find one.
+
+    Args:
+        least: a train id, and the number of its pixels that the window should exceed.
+    """
     height, width = crop_size
     margins = max(label.shape[0] - height, 0), max(label.shape[1] - width, 0)
     for _ in range(_CROP_TRIES + 1):
         top, left = (int(rng.integers(margin + 1)) for margin in margins)
         counts = np.bincount(label[top : top + height, left : left + width].ravel(), minlength=256)[:IGNORE]
-        if cat_max_ratio == 1 or np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < cat_max_ratio:
+        varied = cat_max_ratio == 1 or np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < cat_max_ratio
+        if varied and (least is None or counts[least[0]] > least[1]):
             break
     return top, left
 

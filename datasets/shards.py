@@ -63,7 +63,7 @@ class Manifest:
     image_codec: str = "original"
     label_codec: str = LABEL_CODEC
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the manifest, and so of every byte that it vouches for."""
         values = {name: value for name, value in asdict(self).items() if self.version > 1 or name not in _CODECS}
@@ -206,6 +206,11 @@ class Shards:
         place = int(np.searchsorted(self._ends, index, side="right"))
         entry = self.manifest.files[place]
         return entry["file"], index - int(self._ends[place]) + entry["rows"]
+
+    def class_pixels(self) -> np.ndarray:
+        """Pixels of each class in each sample, int64 [samples, classes]."""
+        columns = [_open(self.uri, e["file"], self.manifest.digest).read(["class_pixels"]) for e in self.manifest.files]
+        return np.array(pa.concat_tables(columns)["class_pixels"].to_pylist(), np.int64)
 
     def read(self, index: int) -> Sample:
         """The index-th sample, still encoded."""

@@ -88,7 +88,22 @@ class Data(Settings):
     val_samples: int | None = Field(
         None, ge=1, description="validate on this many evenly spread samples a domain; None: all"
     )
-    augment: Augment = Augment()
+    weights: list[float] | None = Field(
+        None, description="how often each of train is drawn, relative to the others; None: all shuffled as one"
+    )
+    rare_class_temperature: float | None = Field(
+        None, gt=0, description="DAFormer's rare-class sampling, with this T (theirs: 0.01); None: every sample in turn"
+    )
+    rare_class_pixels: int = Field(
+        3000, ge=1, description="a sample shows a class if it has more pixels of it; its crop should have half as many"
+    )
+    augment: Augment | None = Field(
+        Augment(), description="None: none but what transforms do; images then arrive there as they are stored"
+    )
+    transforms: list[dict[str, Any]] = Field(
+        [],
+        description="transforms of mmseg's registry, {'type': …}, that run after augment, in this order",
+    )
     cpus_per_worker: float | None = Field(
         None, gt=0, description="CPUs for decoding, a training worker; None: what is free"
     )
@@ -289,7 +304,12 @@ def _parts(annotation: Any) -> list[type[Settings]]:
 
 
 def _check(recipe: Recipe) -> Recipe:
-    train = recipe.train
+    train, weights = recipe.train, recipe.data.weights
+    if weights is not None and (len(weights) != len(recipe.data.train) or min(weights) <= 0):
+        raise ValueError(
+            f"recipe: data.weights={weights}: give one number above 0 for each of the {len(recipe.data.train)} "
+            "folders of data.train"
+        )
     if train.batch_size % train.num_workers:
         raise ValueError(
             f"recipe: train.batch_size={train.batch_size} does not divide by train.num_workers={train.num_workers}"

@@ -13,10 +13,10 @@ from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig,
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from datasets.labels import CITYSCAPES
 from datasets.shards import Shards
 from pipelines import resources, tracking
 from pipelines.cluster import connect
+from pipelines.feed import check_feed
 from pipelines.recipe import Recipe, known_keys, load_recipe, parse_recipe
 from pipelines.register import log_model
 from pipelines.terminal import duration, say
@@ -150,20 +150,12 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     Returns:
         What a checkpoint says of its origin: commit, seed and the shards' digests.
     """
-    if not recipe.data.train:
-        raise ValueError("recipe: data.train is empty: name a folder that ingest wrote, --set data.train=SHARDS")
-    digests = {}
-    for uri in recipe.data.train + recipe.data.val:
-        shards = Shards(uri)
-        digests[uri] = shards.manifest.digest
-        if uri in recipe.data.train and shards.manifest.label_space != CITYSCAPES.name:
-            raise ValueError(
-                f"data.train: {uri} has {shards.manifest.label_space} labels: only the 19 classes can be trained on"
-            )
+    shards = check_feed(recipe) + [Shards(uri) for uri in recipe.data.val]
     segmentor = build_for_training(recipe)
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
+    digests = {each.uri: each.manifest.digest for each in shards}
     return {"commit": tracking.commit(), "seed": recipe.seed, "shards": digests}
 
 

@@ -13,10 +13,9 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from ray.train import Checkpoint, CheckpointUploadMode
 
-from datasets.augment import Augment
-from datasets.shards import Shards
-from datasets.stream import Plan, batches
+from datasets.stream import batches
 from pipelines.clock import Clock
+from pipelines.feed import build_feed
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.terminal import duration, quiet, say
 from pipelines.tracking import Tracker
@@ -82,11 +81,7 @@ class Loop:
             self.tracker.tags({"vfm": str(report), "vfm.digest": report.digest})
 
     def _stream(self, steps: range) -> Iterator[dict[str, np.ndarray]]:
-        data = self.recipe.data
-        sources = [Shards(uri) for uri in data.train]
-        plan = Plan(sum(map(len, sources)), self.recipe.train.batch_size, self.recipe.seed)
-        augment = Augment(**data.augment.model_dump())
-        return batches(sources, plan, augment, steps, self.rank, self.world_size, self.config["data_cpus"])
+        return batches(*build_feed(self.recipe), steps, self.rank, self.world_size, self.config["data_cpus"])
 
     def _step(self, step: int, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
         torch.manual_seed(hash((self.recipe.seed, step, self.rank)))  # so that a resumed run draws the same points

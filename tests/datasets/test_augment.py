@@ -107,6 +107,14 @@ def test_crop_avoids_windows_that_one_class_fills():
     assert np.mean([152 <= left <= 184 for left in found]) > 0.8
 
 
+def test_crop_shows_the_wanted_class():
+    label = np.tile(np.arange(2, dtype=np.uint8), (64, 128))
+    label[:, 200:220] = 2
+    draws = [np.random.default_rng(seed) for seed in range(50)]
+    windows = [draw_crop(label, (64, 64), 0.75, rng, least=(2, 64 * 10))[1] for rng in draws]
+    assert np.mean([np.count_nonzero(label[:, left : left + 64] == 2) > 640 for left in windows]) > 0.95
+
+
 def test_crop_of_an_unlabelled_image_ends():
     label = np.full((80, 80), IGNORE, dtype=np.uint8)
     top, left = draw_crop(label, (64, 64), 0.75, np.random.default_rng(0))
