@@ -166,20 +166,26 @@ def distort(image: np.ndarray, draw: Distortion) -> np.ndarray:
 def _linear(values: np.ndarray, factor: float | None = None, offset: float | None = None) -> np.ndarray:
     if factor is None and offset is None:
         return values
+    return cv2.LUT(values, _levels(factor, offset))
+
+
+def _levels(factor: float | None = None, offset: float | None = None) -> np.ndarray:
     levels = np.arange(256, dtype=np.float32) * (1 if factor is None else factor) + (offset or 0)
-    return cv2.LUT(values, np.clip(levels, 0, 255).astype(np.uint8))
+    return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 def _distort_hsv(image: np.ndarray, draw: Distortion) -> np.ndarray:
+    keep = np.arange(256)
     if draw.saturation is not None:
-        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-        hsv[..., 1] = _linear(np.ascontiguousarray(hsv[..., 1]), factor=draw.saturation)
-        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        image = _through_hsv(image, keep, _levels(factor=draw.saturation), keep)
     if draw.hue is not None:
-        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-        hsv[..., 0] = (hsv[..., 0].astype(int) + draw.hue) % 180
-        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        image = _through_hsv(image, (keep + draw.hue) % 180, keep, keep)
     return image
+
+
+def _through_hsv(image: np.ndarray, *tables: np.ndarray) -> np.ndarray:
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), np.stack(tables, 1).astype(np.uint8)[None])
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 
 def pad(image: np.ndarray, label: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

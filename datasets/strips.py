@@ -21,18 +21,15 @@ def join(pixels: np.ndarray, encode: Callable[[np.ndarray], bytes], width: int =
     return b"".join([MAGIC, head, *strips])
 
 
-def fill(
-    out: np.ndarray, data: bytes, decode: Callable[[memoryview, int, int], np.ndarray], left: int, right: int
-) -> None:
-    """Decodes the strips that touch columns `left` to `right` into their places; other columns stay as they are.
+def touched(data: bytes, columns: int, left: int, right: int) -> list[tuple[slice, memoryview]]:
+    """Place and bytes of each strip that touches the columns from `left` up to `right`.
 
     Args:
-        out: BGR uint8 [h, w, 3].
-        decode: a strip's bytes, height and width → BGR uint8 [h, width, 3].
+        columns: width of the image.
     """
     width, count = struct.unpack_from("<II", data, len(MAGIC))
     start = len(MAGIC) + 8 + 4 * count
     ends = list(accumulate(struct.unpack_from(f"<{count}I", data, len(MAGIC) + 8), initial=start))
-    for i in range(left // width, min(-(-right // width), count)):
-        place = out[:, i * width : (i + 1) * width]
-        place[:] = decode(memoryview(data)[ends[i] : ends[i + 1]], *place.shape[:2])
+    places = (slice(i * width, min((i + 1) * width, columns)) for i in range(count))
+    strips = [(place, memoryview(data)[ends[i] : ends[i + 1]]) for i, place in enumerate(places)]
+    return strips[left // width : -(-right // width)]

@@ -35,18 +35,12 @@ def test_some_columns_are_those_of_the_whole(codec, columns):
     assert np.array_equal(some[wanted], whole[wanted])
 
 
-def test_only_the_strips_that_are_touched_are_decoded():
-    picture, seen = np.zeros((4, 1000, 3), np.uint8), []
-
-    def decode(data: memoryview, height: int, width: int) -> np.ndarray:
-        seen.append((bytes(data), width))
-        return np.ones((height, width, 3), np.uint8)
-
+def test_strips_that_are_touched():
     places = iter(range(4))
-    data = strips.join(picture, lambda _: bytes([next(places)]))
-    strips.fill(picture, data, decode, 300, 770)
-    assert seen == [(b"\1", 256), (b"\2", 256), (b"\3", 232)]
-    assert not picture[:, :256].any() and picture[:, 256:].all()
+    data = strips.join(np.zeros((4, 1000, 3), np.uint8), lambda _: bytes([next(places)] * 3))
+    parts = [(columns, bytes(part)) for columns, part in strips.touched(data, 1000, 300, 770)]
+    assert parts == [(slice(256, 512), b"\1" * 3), (slice(512, 768), b"\2" * 3), (slice(768, 1000), b"\3" * 3)]
+    assert [columns for columns, _ in strips.touched(data, 1000, 256, 512)] == [slice(256, 512)]
 
 
 def test_original_keeps_the_file_and_jpeg95_keeps_a_jpeg(picture):
