@@ -132,11 +132,13 @@ class ReinMask2FormerHead(BaseModule):
 
         Args:
             inputs: as in `forward`.
-            data_samples: mmseg's, with `gt_sem_seg` [1, h, w], all of one size.
+            data_samples: mmseg's, with `gt_sem_seg` [1, h, w], all of one size; `seed` in their metainfo is that of
+                the image's random points.
         """
         cls, masks = self._decode(inputs)
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
-        losses = self.losses(cls, masks, labels)
+        seeds = [sample.metainfo.get("seed") for sample in data_samples]
+        losses = self.losses(cls, masks, labels, None if None in seeds else seeds)
         named = {}
         for layer in range(len(cls)):
             prefix = "" if layer == len(cls) - 1 else f"d{layer}."

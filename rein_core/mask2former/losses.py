@@ -1,15 +1,17 @@
 """Class, mask and dice losses of all decoder layers in one batch (Cheng et al., CVPR 2022, section 3.3)."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from rein_core.mask2former.draws import Draws
 from rein_core.mask2former.matching import Pairs, match
 from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points
 from rein_core.mask2former.products import MaskProducts
+from rein_core.ranks import mean_over_ranks
 
 
 @dataclass(frozen=True)
@@ -33,38 +35,56 @@ class MaskLosses:
 
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
-    def __call__(self, cls_lbqk: Tensor, masks: MaskProducts, labels_bhw: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, cls_lbqk: Tensor, masks: MaskProducts, labels_bhw: Tensor, seeds: list[int] | None = None
+    ) -> dict[str, Tensor]:
         """Losses of each layer [l] as `cls`, `mask` and `dice`, computed in float32.
+
+        They are means over the batches of all ranks together, each rank's share times the number of ranks: so the
+        mean over ranks, of losses or of gradients, is that of one rank with all the images.
 
         Args:
             cls_lbqk: class logits; the last class is "no object".
             masks: mask logits; full maps are made of matched masks only.
             labels_bhw: class ids, 255 where there is none.
+            seeds: of each image's random points; None: torch's global generator.
         """
-        cls_lbqk, masks = cls_lbqk.float(), masks.float()
+        cls_lbqk, masks, draws = cls_lbqk.float(), masks.float(), Draws(seeds, labels_bhw.device)
         weights = (self.class_weight, self.mask_weight, self.dice_weight)
-        pairs = match(cls_lbqk, masks, labels_bhw, self.num_points, weights)
-        mask, dice = self._mask_losses(masks, labels_bhw, pairs)
-        return {"cls": self._class_loss(cls_lbqk, pairs), "mask": mask, "dice": dice}
+        points = draws.points([1] * len(labels_bhw), self.num_points)
+        pairs = match(cls_lbqk, masks, labels_bhw, points, weights)
+        cls, cls_weights = self._class_sums(cls_lbqk, pairs)
+        mask, dice = self._mask_sums(masks, labels_bhw, pairs, draws)
+        *cls_weights, num_masks = mean_over_ranks(torch.cat([cls_weights, pairs.num_masks[None]]))
+        return {
+            "cls": self.class_weight * cls / torch.stack(cls_weights),
+            "mask": self.mask_weight * mask / num_masks,
+            "dice": self.dice_weight * dice / num_masks,
+        }
 
-    def _class_loss(self, cls_lbqk: Tensor, pairs: Pairs) -> Tensor:
+    def _class_sums(self, cls_lbqk: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Weighted cross-entropies, summed for each layer, and the weights."""
         num_classes = cls_lbqk.shape[-1] - 1
         target = torch.full(cls_lbqk.shape[:3], num_classes, device=cls_lbqk.device)
         target[pairs.layer, pairs.image, pairs.query] = pairs.label
         weight = cls_lbqk.new_ones(num_classes + 1)
         weight[-1] = self.no_object_weight
         loss = F.cross_entropy(cls_lbqk.flatten(0, 2), target.flatten(), weight, reduction="none")
-        per_layer = loss.view(len(cls_lbqk), -1).sum(dim=1) / weight[target].flatten(1).sum(dim=1)
-        return self.class_weight * per_layer
+        return loss.view(len(cls_lbqk), -1).sum(dim=1), weight[target].flatten(1).sum(dim=1)
 
-    def _mask_losses(self, masks: MaskProducts, labels_bhw: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def _mask_sums(self, masks: MaskProducts, labels_bhw: Tensor, pairs: Pairs, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Cross-entropies and dice losses, summed for each layer."""
         zero = masks.offset.new_zeros(len(masks.offset))
         if not sum(pairs.per_image):  # nothing is labelled: no loss, but a gradient for every rank
             nothing = zero + sum(part.sum() for part in masks) * 0
             return nothing, nothing
         logits_mhw = masks.of_pairs(pairs.layer, pairs.image, pairs.query, pairs.per_image)
         points = uncertain_points(
-            logits_mhw.detach(), self.num_points, self.oversample_ratio, self.importance_sample_ratio
+            logits_mhw.detach(),
+            partial(draws.points, pairs.per_image),
+            self.num_points,
+            self.oversample_ratio,
+            self.importance_sample_ratio,
         )
         logits = sample_maps(logits_mhw[:, None], points).squeeze(1)
         truth = _truth(labels_bhw, pairs, points)
@@ -72,11 +92,7 @@ class MaskLosses:
         probability = logits.sigmoid()
         overlap = 2 * (probability * truth).sum(dim=1) + 1
         dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
-        num_masks = mean_over_ranks(pairs.num_masks)
-        return (
-            self.mask_weight * zero.index_add(0, pairs.layer, cross_entropy) / num_masks,
-            self.dice_weight * zero.index_add(0, pairs.layer, dice) / num_masks,
-        )
+        return zero.index_add(0, pairs.layer, cross_entropy), zero.index_add(0, pairs.layer, dice)
 
 
 @torch.no_grad()
@@ -84,11 +100,3 @@ def _truth(labels_bhw: Tensor, pairs: Pairs, points: Tensor) -> Tensor:
     """Values [m, p] of each pair's true mask; image by image, so that no label map is copied."""
     parts = zip(labels_bhw, pairs.label.split(pairs.per_image), points.split(pairs.per_image), strict=True)
     return torch.cat([sample_classes(image, label, places) for image, label, places in parts])
-
-
-def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a number over all ranks."""
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(value, op=dist.ReduceOp.SUM)
-        value = value / dist.get_world_size()
-    return value

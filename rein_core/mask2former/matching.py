@@ -38,7 +38,7 @@ def match(
     cls_lbqk: Tensor,
     masks: MaskProducts,
     labels_bhw: Tensor,
-    num_points: int,
+    points: Tensor,
     weights: tuple[float, float, float],
 ) -> Pairs:
     """Minimum-cost matches of every layer and image (Cheng et al., NeurIPS 2021, section 3.2; CVPR 2022, section 3.3).
@@ -47,12 +47,11 @@ def match(
         cls_lbqk: class logits of all layers and images.
         masks: mask logits of the same.
         labels_bhw: class ids; others than the k - 1 classes are nothing.
-        num_points: random points on which masks are compared, the same for all layers.
+        points: where masks are compared, (x, y) in 0 to 1 [b, p, 2], the same for all layers.
         weights: of class, mask and dice cost.
     """
     num_layers, num_images, num_queries, num_classes = *cls_lbqk.shape[:3], cls_lbqk.shape[3] - 1
     device = labels_bhw.device
-    points = torch.rand(num_images, num_points, 2, device=device)
     truth_bnp = class_weights(labels_bhw, points, num_classes)
     costs_bln = []
     for image, sampled_cp in enumerate(sample_maps(masks.features, points)):
@@ -63,7 +62,8 @@ def match(
     present.scatter_(1, labels_bhw.flatten(1), 1.0)
     host = torch.cat([torch.stack(costs_bln).flatten(), present[:, :num_classes].flatten()]).cpu().numpy()
     present = host[-num_images * num_classes :].reshape(num_images, num_classes) > 0
-    costs = host[: -present.size].reshape(num_images, num_layers, num_queries, num_classes)
+    costs = np.nan_to_num(host[: -present.size])  # a diverged model must get as far as its loss, which tells so
+    costs = costs.reshape(num_images, num_layers, num_queries, num_classes)
     return _pairs(costs, present, device)
 
 

@@ -1,6 +1,6 @@
 """Values of maps at points: masks are compared on points, never on whole images (PointRend, CVPR 2020)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -47,13 +47,22 @@ def _corners(size: tuple[int, int], points: Tensor) -> Iterator[tuple[Tensor, Te
 
 
 @torch.no_grad()
-def uncertain_points(logits_mhw: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float) -> Tensor:
+def uncertain_points(
+    logits_mhw: Tensor,
+    draw: Callable[[int], Tensor],
+    num_points: int,
+    oversample_ratio: float,
+    importance_ratio: float,
+) -> Tensor:
     """Points [m, p, 2]: of `oversample_ratio` times as many random ones those with a logit nearest to 0, and the rest
-    random anew (PointRend, section 3.1)."""
-    count, device = len(logits_mhw), logits_mhw.device
-    candidates = torch.rand(count, int(num_points * oversample_ratio), 2, device=device)
+    random anew (PointRend, section 3.1).
+
+    Args:
+        draw: number n → random points [m, n, 2].
+    """
+    candidates = draw(int(num_points * oversample_ratio))
     distance = sample_maps(logits_mhw[:, None], candidates).squeeze(1).abs()
     num_uncertain = int(importance_ratio * num_points)
     nearest = distance.topk(num_uncertain, dim=1, largest=False, sorted=False).indices
     chosen = candidates.gather(1, nearest[..., None].expand(-1, -1, 2))
-    return torch.cat([chosen, torch.rand(count, num_points - num_uncertain, 2, device=device)], dim=1)
+    return torch.cat([chosen, draw(num_points - num_uncertain)], dim=1)

@@ -38,3 +38,21 @@ def test_bfloat16_logits_are_scored_in_float32(factors):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = MaskLosses(num_points=8)(cls, factors(masks), torch.zeros(1, 8, 8, dtype=torch.long))
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in losses.values())
+
+
+def test_an_image_has_the_same_points_in_any_batch(factors):
+    """Seeded, the losses of a batch are the means of its images' losses; unseeded they are others every time."""
+    torch.manual_seed(0)
+    cls, masks = torch.randn(2, 3, 6, 5), torch.randn(2, 3, 6, 8, 8)
+    labels, seeds = torch.randint(0, 4, (3, 32, 32)), [7, 11, 13]
+    losses = MaskLosses(num_points=24)
+
+    def of(*images: int, seeded: bool = True) -> torch.Tensor:
+        some = list(images)
+        own = [seeds[i] for i in some] if seeded else None
+        return torch.stack(list(losses(cls[:, some], factors(masks[:, some]), labels[some], own).values()))
+
+    assert all(len(image.unique()) == 4 for image in labels), "so that every image weighs the same"
+    alone = torch.stack([of(0), of(1), of(2)])
+    assert torch.allclose(of(0, 1, 2), alone.mean(0), rtol=1e-5) and torch.allclose(of(2, 0), alone[[2, 0]].mean(0))
+    assert not torch.allclose(of(0, seeded=False)[1:], of(0, seeded=False)[1:])

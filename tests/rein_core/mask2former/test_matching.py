@@ -27,7 +27,7 @@ def test_pairs_have_the_least_cost_of_all_permutations(factors):
     labels[1][labels[1] == 2] = 255
     classes = [torch.tensor([0, 1, 2]), torch.tensor([0, 1])]
     torch.manual_seed(1)
-    pairs = match(cls, factors(masks), labels, 50, WEIGHTS)
+    pairs = match(cls, factors(masks), labels, torch.rand(len(labels), 50, 2), WEIGHTS)
     assert pairs.per_image == [6, 4] and pairs.num_masks == 5
     torch.manual_seed(1)
     points = torch.rand(2, 50, 2)
@@ -56,7 +56,7 @@ def test_pairs_have_the_least_cost_of_all_permutations(factors):
 
 def test_an_image_without_labels_matches_nothing(factors):
     labels = torch.full((1, 8, 8), 255)
-    pairs = match(torch.randn(3, 1, 4, 6), factors(torch.randn(3, 1, 4, 8, 8)), labels, 10, WEIGHTS)
+    pairs = match(torch.randn(3, 1, 4, 6), factors(torch.randn(3, 1, 4, 8, 8)), labels, torch.rand(1, 10, 2), WEIGHTS)
     assert pairs.per_image == [0] and len(pairs.query) == 0 and pairs.num_masks == 1
 
 
@@ -79,7 +79,7 @@ def test_uncertain_points_lie_near_the_border():
     torch.manual_seed(0)
     logits = torch.full((1, 32, 32), 9.0)
     logits[:, :, 16:] = -9.0
-    points = uncertain_points(logits, 400, 3.0, 0.75)
+    points = uncertain_points(logits, lambda n: torch.rand(len(logits), n, 2), 400, 3.0, 0.75)
     assert points.shape == (1, 400, 2) and points.min() >= 0 and points.max() <= 1
     value = sample_maps(logits[None], points)[0, 0].abs()
     random = sample_maps(logits[None], torch.rand(1, 400, 2))[0, 0].abs()

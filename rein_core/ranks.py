@@ -1,0 +1,12 @@
+"""What all ranks of a distributed run agree on."""
+
+import torch
+import torch.distributed as dist
+
+
+def mean_over_ranks(value: torch.Tensor) -> torch.Tensor:
+    """The mean over all ranks, which must all call this; the value itself where there is one rank."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(value, op=dist.ReduceOp.SUM)
+        value = value / dist.get_world_size()
+    return value
