@@ -15,8 +15,9 @@ from torch import nn
 from datasets.labels import CITYSCAPES, LABEL_SPACES, LabelSpace
 from datasets.shards import Shards, decode
 from pipelines import models, tracking
-from pipelines.recipe import Recipe, parse_recipe
+from pipelines.recipe import parse_recipe
 from pipelines.report import panel
+from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from rein_core import predict_labels
 from rein_core.checkpoint import load_checkpoint

@@ -10,7 +10,7 @@ from datasets.plan import Plan
 from datasets.rare_classes import RareClasses
 from datasets.shards import Shards
 from datasets.stream import Augmentation, Loader
-from pipelines.recipe import Data, Recipe
+from pipelines.settings import Data, Recipe
 from pipelines.transforms import MMSegTransforms
 
 

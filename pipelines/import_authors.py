@@ -9,7 +9,8 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines.recipe import absolute, parse_recipe
+from pipelines.recipe import parse_recipe
+from pipelines.settings import absolute
 from pipelines.terminal import say
 from rein_core import build_segmentor
 from rein_core.authors import our_names, section_from_authors, vfm_from_release

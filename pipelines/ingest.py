@@ -18,7 +18,7 @@ from datasets.parts import Plan, part_file, prepare, read_note, read_notes, tidy
 from datasets.shards import Manifest, exists, read_manifest, write_file, write_manifest
 from pipelines.cluster import connect
 from pipelines.ingest_plan import make_plan
-from pipelines.recipe import absolute
+from pipelines.settings import absolute
 from pipelines.terminal import duration, say
 
 _SAY_SECONDS = 5

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipelines.recipe import Recipe
+from pipelines.settings import Recipe
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,13 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 
-from pipelines.recipe import Recipe
+from pipelines.sender import Sender
+from pipelines.settings import Recipe
 from pipelines.terminal import say
 
 _LONGEST_PARAM = 500
+_LAST_WAIT = 60
+_HOPELESS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 PARENT = "mlflow.parentRunId"
 
 
@@ -128,36 +131,60 @@ def commit() -> str | None:
 
 
 class Tracker:
-    """Logs into an existing run from the first training worker. A lost server is reported once and does not stop it."""
+    """Logs into an existing run from the first training worker, in the background and in order.
+
+    While the server is away what is logged waits for it. A step that the run has already, from before it was killed
+    and resumed, is not logged twice.
+    """
 
     def __init__(self, uri: str, run_id: str):
-        _point_at(uri)  # so that flushing waits for the same store
         self.client, self.run_id = MlflowClient(uri), run_id
-        self._warned = False
+        self.sender = Sender(f"MLflow at {uri}")
+        self._last: dict[str, int] = {}
 
     def metrics(self, values: dict[str, float], step: int) -> None:
-        """Numbers at a step, sent in the background."""
+        """Numbers at a step."""
         now = get_current_time_millis()
-        batch = [Metric(name, float(value), now, step) for name, value in values.items()]
-        self._try(lambda: self.client.log_batch(self.run_id, metrics=batch, synchronous=False))
+        self._send(lambda: self._log(values, step, now))
+
+    def _log(self, values: dict[str, float], step: int, now: int) -> None:
+        new = [Metric(name, float(value), now, step) for name, value in values.items() if step > self._logged(name)]
+        if new:
+            self.client.log_batch(self.run_id, metrics=new)
+            self._last |= {metric.key: step for metric in new}
+
+    def _logged(self, name: str) -> int:
+        """The last step at which the run has this number; -1 if there is none."""
+        if name not in self._last:
+            history = self.client.get_metric_history(self.run_id, name)
+            self._last[name] = max((metric.step for metric in history), default=-1)
+        return self._last[name]
 
     def tags(self, values: dict[str, str]) -> None:
-        """Words about the run, at once."""
+        """Words about the run."""
         for name, value in values.items():
-            self._try(partial(self.client.set_tag, self.run_id, name, value))
+            self._send(partial(self.client.set_tag, self.run_id, name, value))
 
     def picture(self, image: np.ndarray, path: str) -> None:
         """An RGB image, uint8 [h, w, 3], as a PNG artifact."""
-        self._try(lambda: self.client.log_image(self.run_id, image, artifact_file=path))
+        self._send(partial(self.client.log_image, self.run_id, image, artifact_file=path))
+
+    def flush(self, seconds: float) -> bool:
+        """Waits until everything is sent, but not longer than this. Returns whether it is."""
+        return self.sender.flush(seconds)
 
     def finish(self) -> None:
-        """Waits until everything is sent. The run stays open: who started it ends it."""
-        self._try(mlflow.flush_async_logging)
+        """The last wait. The run stays open: who started it ends it."""
+        if not self.flush(_LAST_WAIT):
+            say(f"warning: MLflow did not answer for {_LAST_WAIT} s: the last results are lost")
 
-    def _try(self, call) -> None:
-        try:
-            call()
-        except Exception as error:
-            if not self._warned:
-                say(f"warning: MLflow does not answer, results are lost: {error}")
-            self._warned = True
+    def _send(self, call: Callable[[], object]) -> None:
+        def attempt() -> None:
+            try:
+                call()
+            except MlflowException as error:
+                if error.error_code not in _HOPELESS:
+                    raise
+                say(f"warning: MLflow refuses a result: {error}")
+
+        self.sender.send(attempt)

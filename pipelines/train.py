@@ -5,6 +5,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from datasets.shards import Shards
-from pipelines import resources, tracking
+from pipelines import preemption, resources, tracking
 from pipelines.cluster import connect
 from pipelines.feed import check_feed
-from pipelines.recipe import Recipe, known_keys, load_recipe, parse_recipe
+from pipelines.recipe import known_keys, load_recipe, parse_recipe
 from pipelines.register import log_model
+from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.worker import PHASES, build_for_training, train_worker
 
@@ -124,6 +126,7 @@ def train(
         "provenance": provenance | {"mlflow_run_id": run.mlflow_run_id},
         "threads": share.threads,
         "data_cpus": share.data_cpus,
+        "run_dir": str(run.folder),
     }
     trainer = TorchTrainer(
         train_worker,
@@ -150,7 +153,7 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     Returns:
         What a checkpoint says of its origin: commit, seed and the shards' digests.
     """
-    shards = check_feed(recipe) + [Shards(uri) for uri in recipe.data.val]
+    shards = check_feed(recipe) + [Shards(uri) for uri in recipe.data.val + recipe.data.source_val]
     segmentor = build_for_training(recipe)
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
@@ -161,7 +164,8 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
 
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
     try:
-        result = trainer.fit()
+        with preemption.on_sigterm(run.folder, end=partial(tracking.end_run, run.mlflow_run_id, "KILLED")):
+            result = trainer.fit()
     except TrainingFailedError as error:
         tracking.end_run(run.mlflow_run_id, "FAILED")
         reasons = getattr(error, "worker_failures", None) or {0: error}

@@ -3,6 +3,7 @@
 There is no random state in it: the stream's draws and the losses' points are functions of seed and step.
 """
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.optimizer import build_optimizer
-from pipelines.recipe import Recipe
+from pipelines.settings import Recipe
 from rein_core.checkpoint import load_trained
 from rein_core.ema import Ema
 from rein_core.precision import grad_scaler
@@ -29,32 +30,40 @@ class TrainerState:
     def __init__(self, segmentor: nn.Module, recipe: Recipe, device: torch.device):
         self.segmentor, self.clip_grad = segmentor, recipe.optimizer.clip_grad
         self.optimizer, self.schedule = build_optimizer(segmentor, recipe.optimizer, recipe.train.steps)
+        self.grad_norm: Tensor | None = None
         self.scaler = grad_scaler(device, recipe.train.precision)
         self.ema = Ema(segmentor, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
     def backward(self, loss: Tensor) -> None:
-        """The gradients of a loss; float16's are scaled."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Adds the gradients of a loss; float16's are scaled."""
         self.scaler.scale(loss).backward()
 
-    def update(self) -> None:
-        """One step. The scaler leaves it out where a gradient overflowed; the schedule goes on even then."""
-        if self.clip_grad:
+    def update(self, measure: bool = False) -> None:
+        """One step, after which gradients are zero again. The scaler leaves it out where one overflowed; the schedule
+        goes on even then.
+
+        Args:
+            measure: whether `metrics` will tell the gradient's norm.
+        """
+        if self.clip_grad or measure:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.segmentor.parameters(), self.clip_grad)
+            self.grad_norm = nn.utils.clip_grad_norm_(self.segmentor.parameters(), self.clip_grad or math.inf)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         if self.ema:
             self.ema.update()
 
     def metrics(self) -> dict[str, float]:
-        """The learning rate, and float16's loss scale.
+        """The learning rate, the norm of the last measured gradient, and float16's loss scale.
 
         Raises:
             ValueError: the scaler has left out all steps for long.
         """
         rate = {"lr": self.optimizer.param_groups[-1]["lr"]}
+        if self.grad_norm is not None:
+            rate["grad_norm"] = self.grad_norm.item()
         if not self.scaler.is_enabled():
             return rate
         scale = self.scaler.get_scale()

@@ -8,25 +8,28 @@ from torch import nn
 from datasets.labels import LABEL_SPACES
 from datasets.shards import Shards
 from pipelines.evaluate import domain_names, evaluate_shards, evenly_spread, flat_metrics, pictures, summarize
-from pipelines.recipe import Recipe
+from pipelines.settings import Recipe
 from pipelines.tracking import Tracker
 
 
 def validate(
     segmentor: nn.Module, recipe: Recipe, rank: int, world_size: int, step: int, tracker: Tracker | None
 ) -> dict[str, float]:
-    """Scores of each domain under their MLflow names, and `mIoU`, their mean; the same on every rank, in percent."""
+    """Scores of each domain under their MLflow names, and the means `mIoU` over data.val and `source_mIoU` over
+    data.source_val; the same on every rank, in percent."""
     segmentor.eval()
-    sources = [Shards(uri) for uri in recipe.data.val]
-    metrics = {}
-    for name, shards in zip(domain_names(sources), sources, strict=True):
+    target, source = ([Shards(uri) for uri in uris] for uris in (recipe.data.val, recipe.data.source_val))
+    names, metrics = domain_names(target + source), {}
+    for name, shards in zip(names, target + source, strict=True):
         indices = evenly_spread(len(shards), recipe.data.val_samples)[rank::world_size]
         meter = evaluate_shards(segmentor, shards, recipe.test.short_edge, indices)
         _sum_over_ranks(meter.areas, world_size, next(segmentor.parameters()).device)
         metrics |= flat_metrics("val", name, summarize(meter, LABEL_SPACES[shards.manifest.label_space]))
-        if tracker and step == recipe.train.steps:
-            _draw(segmentor, shards, name, recipe, tracker)
-    metrics["mIoU"] = float(np.mean([value for key, value in metrics.items() if key.endswith("/mIoU")]))
+        if tracker:
+            _draw(segmentor, shards, name, recipe, step, tracker)
+    scores = [metrics[f"val/{name}/mIoU"] for name in names]
+    parts = {"mIoU": scores[: len(target)], "source_mIoU": scores[len(target) :]}
+    metrics |= {name: float(np.mean(values)) for name, values in parts.items() if values}
     if tracker:
         tracker.metrics(metrics, step)
     return metrics
@@ -39,7 +42,8 @@ def _sum_over_ranks(areas: torch.Tensor, world_size: int, device: torch.device) 
         areas.copy_(total)
 
 
-def _draw(segmentor: nn.Module, shards: Shards, domain: str, recipe: Recipe, tracker: Tracker) -> None:
+def _draw(segmentor: nn.Module, shards: Shards, domain: str, recipe: Recipe, step: int, tracker: Tracker) -> None:
+    """The same samples every time, so that one sees them change."""
     indices = evenly_spread(len(shards), recipe.train.pictures)
     for name, picture in pictures(segmentor, shards, recipe.test.short_edge, indices).items():
-        tracker.picture(picture, f"val/{domain}/{name}.png")
+        tracker.picture(picture, f"val/{domain}/{name}/{step:06d}.png")

@@ -1,7 +1,7 @@
 """The training loop that every Ray Train worker runs."""
 
 import tempfile
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,26 @@ import ray.train.torch
 import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from ray.train import Checkpoint, CheckpointUploadMode
+from ray.train import Checkpoint, CheckpointConsistencyMode, CheckpointUploadMode
 
 from datasets.stream import batches
+from pipelines import preemption
 from pipelines.clock import Clock
 from pipelines.feed import build_feed
-from pipelines.recipe import Recipe, parse_recipe
-from pipelines.terminal import duration, quiet, say
+from pipelines.journal import Journal
+from pipelines.recipe import parse_recipe
+from pipelines.settings import Recipe
+from pipelines.terminal import quiet, say
 from pipelines.tracking import Tracker
 from pipelines.trainer_state import TrainerState
 from pipelines.validation import validate
 from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
-from rein_core.checkpoint import save_checkpoint
+from rein_core.checkpoint import read_checkpoint, save_checkpoint
 from rein_core.precision import autocast
+from rein_core.ranks import mean_over_ranks
 
+_FLUSH_SECONDS = 5
 PHASES = ("data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint")
 
 
@@ -33,7 +38,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, float]:
     """Trains from the last committed checkpoint, or from the start, to the recipe's last step.
 
     Args:
-        config: `recipe` (dict), `tracking` (arguments of `Tracker`), `provenance` (dict), `threads`, `data_cpus`.
+        config: `recipe` (dict), `tracking` (arguments of `Tracker`), `provenance` (dict), `threads`,
+            `data_cpus`, `run_dir`.
 
     Returns:
         The last validation's metrics.
@@ -57,19 +63,25 @@ class Loop:
         self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
         self._describe_vfm()
         self.first_step = self._resume()
+        self.feed = build_feed(recipe)
+        self.journal = Journal(recipe, self.tracker, self._names, self.first_step)
         self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
         self.clock, self.metrics = Clock(), {}
 
     def run(self) -> dict[str, float]:
         """Every step of the run that is left."""
         steps = range(self.first_step, self.recipe.train.steps)
+        stream = batches(*self.feed, steps, self.rank, self.world_size, self.config["data_cpus"])
         self.clock = Clock()
-        for step, batch in zip(steps, self._stream(steps), strict=True):
+        for step, batch in zip(steps, stream, strict=True):
             self.clock.lap("data")
             losses = self._step(step, batch)
-            self._log(step + 1, losses)
+            self._tell(step + 1, losses, batch["position"].tolist())
             self._validate(step + 1)
-            self._checkpoint(step + 1)
+            stopping = self._asked_to_stop(step + 1)
+            self._checkpoint(step + 1, now=stopping)
+            if stopping:
+                self._stop(step + 1)
         if self.tracker:
             self.tracker.finish()
         return self.metrics
@@ -80,61 +92,84 @@ class Loop:
             say(f"VFM {report}")
             self.tracker.tags({"vfm": str(report), "vfm.digest": report.digest})
 
-    def _stream(self, steps: range) -> Iterator[dict[str, np.ndarray]]:
-        return batches(*build_feed(self.recipe), steps, self.rank, self.world_size, self.config["data_cpus"])
+    def _names(self, positions: list[int]) -> list[str]:
+        sources, plan, _ = self.feed
+        picks = map(plan.pick, positions)
+        return [sources[pick.source].read(pick.index).name for pick in picks]
 
     def _step(self, step: int, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        torch.manual_seed(hash((self.recipe.seed, step, self.rank)))  # so that a resumed run draws the same points
+        """Losses of one step of the optimizer, means over its parts if gradients are accumulated."""
+        torch.manual_seed(hash((self.recipe.seed, step, self.rank)))  # dropout goes on alike in a resumed run
         self.segmentor.train()
-        with autocast(self.device, self.recipe.train.precision):
-            losses = self.model(to_mmseg(batch), self.clock)
-        loss, logged = self.segmentor.parse_losses(losses)
-        self.clock.lap("loss")
-        self.state.backward(loss)
-        self.clock.lap("backward")
-        self.state.update()
+        parts = split(batch, self.recipe.train.accumulate)
+        logged = [self._accumulate(part, len(parts), last=part is parts[-1]) for part in parts]
+        self.state.update(measure=self.journal.due(step + 1))
         self.clock.lap("optimizer")
-        return logged
+        return {name: torch.stack([losses[name] for losses in logged]).mean() for name in logged[0]}
 
-    def _log(self, step: int, losses: dict[str, torch.Tensor]) -> None:
-        train = self.recipe.train
-        if not self.tracker or (step % train.log_every and step != train.steps and step != self.first_step + 1):
-            return
-        values = {name: float(value.detach()) for name, value in losses.items() if not _of_a_layer(name)}
-        if not np.isfinite(values["loss"]):
-            raise ValueError(
-                f"the loss is {values['loss']} at step {step}: lower optimizer.lr or set train.precision=fp32"
-            )
-        recent = self.clock.take_recent()
-        speed = train.batch_size * self._steps_since_log(step) / max(sum(recent.values()), 1e-9)
-        times = {f"time/{phase}": seconds for phase, seconds in recent.items()}
-        state = self.state.metrics()
-        self.tracker.metrics(values | times | state | {"images_per_second": speed}, step)
-        left = (train.steps - step) * train.batch_size / speed
-        waited = recent.get("data", 0.0) / sum(recent.values())
-        say(
-            f"step {step}/{train.steps}  loss {values['loss']:.2f}  lr {state['lr']:.1e}  {speed:.2f} images/s  "
-            f"waiting for data {waited:.0%}  left {duration(left)}"
-        )
+    def _accumulate(self, part: dict[str, np.ndarray], parts: int, last: bool) -> dict[str, torch.Tensor]:
+        waits = nullcontext() if last or self.world_size == 1 else self.model.no_sync()
+        with waits:
+            with autocast(self.device, self.recipe.train.precision):
+                losses = self.model(to_mmseg(part, self.recipe.seed), self.clock)
+            loss, logged = self.segmentor.parse_losses(losses)
+            self.clock.lap("loss")
+            self.state.backward(loss / parts)
+            self.clock.lap("backward")
+        return {name: value.detach() for name, value in logged.items()}
 
-    def _steps_since_log(self, step: int) -> int:
-        previous = (step - 1) // self.recipe.train.log_every * self.recipe.train.log_every
-        return step - max(previous, self.first_step + (step > self.first_step + 1))
+    def _tell(self, step: int, losses: dict[str, torch.Tensor], positions: list[int]) -> None:
+        self.journal.note(step, losses["loss"], positions)
+        if self.journal.due(step):
+            self.journal.write(step, losses, self.clock, self.state.metrics())
 
     def _validate(self, step: int) -> None:
         every = self.recipe.train.validate_every
         last = step == self.recipe.train.steps
-        if not self.recipe.data.val or not (last or (every and step % every == 0)):
+        if not self._validates() or not (last or (every and step % every == 0)):
             return
+        self.journal.check()
         with self.state.averaged():
             self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
+            if self.rank == 0:
+                self._keep_best(step)
         self.clock.lap("validation")
 
-    def _checkpoint(self, step: int) -> None:
-        train = self.recipe.train
-        validated = self.recipe.data.val and train.validate_every and step % train.validate_every == 0
-        if not (step == train.steps or step % train.checkpoint_every == 0 or validated):
+    def _validates(self) -> bool:
+        return bool(self.recipe.data.val or self.recipe.data.source_val)
+
+    def _keep_best(self, step: int) -> None:
+        """In the run's folder; the score of the one that is there is in its provenance, also after a resume."""
+        chosen_on, folder = self.recipe.train.keep_best, Path(self.config["run_dir"]) / "best"
+        score = self.metrics.get("source_mIoU" if chosen_on == "source" else "mIoU")
+        before = read_checkpoint(folder)[1]["mIoU"] if folder.is_dir() else -1.0
+        if score is None or score <= before:
             return
+        provenance = self.config["provenance"] | {"step": step, "chosen_on": chosen_on, "mIoU": score}
+        save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
+        self.tracker.tags({"best.step": str(step), "best.chosen_on": chosen_on})
+
+    def _asked_to_stop(self, step: int) -> bool:
+        """The same answer on every rank, so several ranks only ask when they wait for one another anyway."""
+        if step == self.recipe.train.steps or (self.world_size > 1 and not self.journal.due(step)):
+            return False
+        asked = torch.tensor(float(preemption.asked(self.config["run_dir"])), device=self.device)
+        return bool(mean_over_ranks(asked) > 0)
+
+    def _stop(self, step: int) -> None:
+        ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
+        if self.tracker:
+            self.tracker.finish()
+        preemption.saved(self.config["run_dir"], step)
+
+    def _checkpoint(self, step: int, now: bool = False) -> None:
+        train = self.recipe.train
+        validated = self._validates() and train.validate_every and step % train.validate_every == 0
+        if not (now or step == train.steps or step % train.checkpoint_every == 0 or validated):
+            return
+        self.journal.check()
+        if self.tracker:
+            self.tracker.flush(_FLUSH_SECONDS)  # so that a run resumed from here has no gap
         metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total)}
         ray.train.report(
             metrics,
@@ -198,16 +233,22 @@ class Step(torch.nn.Module):
             return self.segmentor.loss(data["inputs"], data["data_samples"])
 
 
-def to_mmseg(batch: dict[str, np.ndarray]) -> dict[str, list]:
-    """A stream's batch → `inputs` (BGR uint8 [3, h, w]) and `data_samples` with `gt_sem_seg` [1, h, w]."""
+def split(batch: dict[str, np.ndarray], parts: int) -> list[dict[str, np.ndarray]]:
+    """A batch cut into equal parts."""
+    size = len(batch["label"]) // parts
+    return [{name: values[i * size : (i + 1) * size] for name, values in batch.items()} for i in range(parts)]
+
+
+def to_mmseg(batch: dict[str, np.ndarray], seed: int = 0) -> dict[str, list]:
+    """A stream's batch → `inputs` (BGR uint8 [3, h, w]) and `data_samples` with `gt_sem_seg` [1, h, w].
+
+    The samples' `seed` is a function of the run's seed and their position in the stream: losses that draw random points
+    draw the same ones on any number of workers.
+    """
     samples = []
-    for label in batch["label"]:
-        sample = SegDataSample(metainfo={"img_shape": label.shape, "ori_shape": label.shape, "pad_shape": label.shape})
+    for label, position in zip(batch["label"], batch["position"].tolist(), strict=True):
+        shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape"), label.shape)
+        sample = SegDataSample(metainfo=shapes | {"seed": hash((seed, position)) % 2**63})
         sample.gt_sem_seg = PixelData(data=torch.from_numpy(label.astype(np.int64))[None])
         samples.append(sample)
     return {"inputs": list(torch.from_numpy(batch["image"]).permute(0, 3, 1, 2)), "data_samples": samples}
-
-
-def _of_a_layer(loss: str) -> bool:
-    """Losses of a decoder's earlier layers, `decode.d0.loss_mask`, are too many to log; `aux.loss_ce` is not one."""
-    return loss.count(".") > 1

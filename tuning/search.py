@@ -12,7 +12,8 @@ from ray.tune.schedulers import ASHAScheduler
 
 from pipelines import tracking
 from pipelines.cluster import ROOT, connect
-from pipelines.recipe import Recipe, load_recipe, parse_recipe
+from pipelines.recipe import load_recipe, parse_recipe
+from pipelines.settings import Recipe
 from pipelines.terminal import say
 from pipelines.train import check_inputs, train
 from tuning.space import apply, search_space

@@ -4,7 +4,8 @@ from typing import Any
 
 from ray import tune
 
-from pipelines.recipe import Recipe, parse_recipe
+from pipelines.recipe import parse_recipe
+from pipelines.settings import Recipe
 
 
 def search_space(recipe: Recipe) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import pytest
 
 from datasets.stream import Loader, batches
 from pipelines.feed import build_feed, check_feed
-from pipelines.recipe import Recipe, parse_recipe
+from pipelines.recipe import parse_recipe
+from pipelines.settings import Recipe
 
 AUGMENT = {"short_edges": [64], "crop_size": (48, 64)}
 CUT = {"type": "RandomCutOut", "prob": 1.0, "n_holes": 1, "cutout_shape": (16, 16), "seg_fill_in": 255}

@@ -7,7 +7,7 @@ import pytest
 
 from datasets.shards import MANIFEST, Shards, decode, exists
 from datasets.storage import filesystem, listing
-from pipelines.recipe import absolute
+from pipelines.settings import absolute
 
 moto_server = pytest.importorskip("moto.server", reason="moto[server] is a development dependency")
 

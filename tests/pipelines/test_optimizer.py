@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pipelines.optimizer import build_optimizer, parameter_groups
-from pipelines.recipe import Optimizer
+from pipelines.settings import Optimizer
 from rein_core import Rein
 
 

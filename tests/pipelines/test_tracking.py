@@ -1,6 +1,15 @@
 """MLflow: stores don't leak into each other, and a lost server stops nothing."""
 
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -37,14 +46,80 @@ def test_metrics_and_pictures_arrive(tmp_path):
     assert tracking.find_run(run_id) and not tracking.find_run("0" * 32) and not tracking.find_run(None)
 
 
-def test_a_lost_server_is_reported_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_resumed_run_logs_no_step_twice(tmp_path):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-    tracker = tracking.Tracker(f"sqlite:///{tmp_path}/mlflow.db", tracking.create_run("lost", recipe))
-    tracker.client = MlflowClient("http://127.0.0.1:9")
-    for path in ("a.png", "b.png"):
-        tracker.picture(np.zeros((4, 4, 3), np.uint8), path)
-    assert capsys.readouterr().err.count("MLflow does not answer") == 1
+    run_id = tracking.create_run("first", recipe)
+    for steps in (range(1, 5), range(3, 7)):
+        tracker = tracking.Tracker(**tracking.worker_arguments(recipe, run_id))
+        for step in steps:
+            tracker.metrics({"loss": 10 * step} | ({"mIoU": 1.0} if step == 6 else {}), step)
+        tracker.finish()
+    history = MlflowClient(mlflow.get_tracking_uri()).get_metric_history(run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(step, 10 * step) for step in range(1, 7)]
+
+
+def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    tracker.tags({"": "a tag without a name", "fine": "yes"})
+    tracker.finish()
+    assert tracker.client.get_run(tracker.run_id).data.tags["fine"] == "yes"
+    assert capsys.readouterr().err.count("MLflow refuses a result") == 1
+
+
+def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(tmp_path, capsys, monkeypatch):
+    """A real server, killed and started again on its port."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with server(tmp_path):
+        recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+        tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("lost", recipe)))
+        tracker.metrics({"loss": 1.0}, 1)
+        assert tracker.flush(20)
+    for step in (2, 3, 4):
+        tracker.metrics({"loss": float(step)}, step)
+    assert not tracker.flush(2)
+    with server(tmp_path):
+        assert tracker.flush(60)
+        history = tracker.client.get_metric_history(tracker.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(step, step) for step in (1, 2, 3, 4)]
+    told = capsys.readouterr().err
+    assert told.count("does not answer, its results wait") == told.count("answers again") == 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[None]:
+    """MLflow's own, at MLFLOW_TRACKING_URI, until the block ends."""
+    port = os.environ["MLFLOW_TRACKING_URI"].rpartition(":")[2]
+    argv = [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{folder}/server.db",
+            "--artifacts-destination", str(folder / "art")]  # fmt: skip
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with open(folder / "server.log", "a") as log:
+        process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until_it_answers(process, folder)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_it_answers(process: subprocess.Popen, folder: Path) -> None:
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"{os.environ['MLFLOW_TRACKING_URI']}/health", timeout=2).close()
+            return
+        except OSError:
+            assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
+            time.sleep(0.25)
+    raise AssertionError((folder / "server.log").read_text()[-2000:])
 
 
 def test_an_unreachable_store_is_named(tmp_path, monkeypatch):

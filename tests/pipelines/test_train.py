@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from pipelines.models import resolve
+from rein_core.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "rein_dinov2_s_camvid_smoke"
@@ -108,32 +109,103 @@ def first_loss(storage: Path, result: dict) -> float:
     return next(m.value for m in client.get_metric_history(result["mlflow_run_id"], "loss") if m.step == 1)
 
 
-def test_two_workers_see_what_one_sees(streets, tmp_path, trained, run_command):
-    """The first step's loss, on the same batch and weights, is the same but for its random points."""
-    result = run_command("train", RECIPE, *settings(streets, tmp_path, **{"train.num_workers": 2, "train.steps": 2}))
-    assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=0.25)
-    assert result["metrics"]["step"] == 2
+def losses_of(storage: Path, result: dict) -> list[tuple[int, float]]:
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    return [(metric.step, metric.value) for metric in client.get_metric_history(result["mlflow_run_id"], "loss")]
 
 
-def test_a_killed_run_goes_on_where_it_was(streets, tmp_path):
-    """kill -9 of the driver; the resumed run logs every step into the same MLflow run."""
-    argv = [sys.executable, "-m", "pipelines", "train", RECIPE, *settings(streets, tmp_path, **{"train.steps": 40})]
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(argv, cwd=ROOT, stderr=log, stdout=log, start_new_session=True)
+def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
+    """One worker with batches of 4, and two with 2 each: the same losses over 20 steps."""
+    curves = {}
+    for workers in (1, 2):
+        changes = {"train.num_workers": workers, "train.steps": 20, "optimizer.lr": 1e-3, "data.val": ""}
+        result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
+        curves[workers] = losses_of(tmp_path, result)
+    assert [step for step, _ in curves[1]] == [step for step, _ in curves[2]] == list(range(1, 21))
+    for (_, alone), (_, together) in zip(curves[1], curves[2], strict=True):
+        assert together == pytest.approx(alone, rel=1e-3)
+    assert curves[1][-1][1] != pytest.approx(curves[1][0][1], rel=0.05), "it has learnt something meanwhile"
+
+
+def test_accumulated_parts(streets, tmp_path, run_command):
+    """The mean over parts is near the loss of the whole batch, and 3 steps of the optimizer are logged."""
+    whole, parts = (
+        run_command(
+            "train",
+            RECIPE,
+            *settings(streets, tmp_path, **{"train.steps": 3, "train.accumulate": parts, "data.val": ""}),
+        )
+        for parts in (1, 4)
+    )
+    (_, first), (_, summed) = losses_of(tmp_path, whole)[0], losses_of(tmp_path, parts)[0]
+    assert [step for step, _ in losses_of(tmp_path, parts)] == [1, 2, 3]
+    assert summed == pytest.approx(first, rel=0.1)
+
+
+@pytest.mark.parametrize("chosen_on", ["source", "target"])
+def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, run_command, chosen_on):
+    own = {
+        "data.source_val": streets.game,
+        "train.keep_best": chosen_on,
+        "train.validate_every": 2,
+        "optimizer.lr": 0.01,
+    }
+    result = run_command("train", RECIPE, *settings(streets, tmp_path, **own))
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    name = "source_mIoU" if chosen_on == "source" else "mIoU"
+    history = {m.step: m.value for m in client.get_metric_history(result["mlflow_run_id"], name)}
+    assert set(history) == {2, 4, 6} and {"val/game/mIoU", "val/camera/mIoU"} <= result["metrics"].keys()
+    _, provenance = read_checkpoint(Path(result["run_dir"]) / "best")
+    assert provenance["chosen_on"] == chosen_on and provenance["mIoU"] == max(history.values())
+    assert history[provenance["step"]] == max(history.values())
+    pictures = client.list_artifacts(result["mlflow_run_id"], "val/camera")
+    assert [len(client.list_artifacts(result["mlflow_run_id"], folder.path)) for folder in pictures] == [3]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(streets, tmp_path, run_command):
+    changes = {"optimizer.lr": 1e30, "train.max_failures": 0, "train.log_every": 4, "train.checkpoint_every": 100}
+    words = r"the loss is (nan|inf) at step [23], samples \d+, \d+, \d+, \d+: lower optimizer.lr"
+    with pytest.raises(ValueError, match=words):
+        run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
+    assert not list(tmp_path.glob("*/step_*"))
+
+
+def test_a_run_that_is_killed_and_preempted_ends_like_an_undisturbed_one(streets, tmp_path, run_command):
+    """kill -9 of the driver, then SIGTERM: to the bit the same parameters, every step once in the same MLflow run."""
+    changes = {"train.steps": 24, "train.ema_decay": 0.9, "data.val": ""}
+    argv = [sys.executable, "-m", "pipelines", "train", RECIPE, *settings(streets, tmp_path, **changes)]
+    process = start(argv, tmp_path)
     run = _wait_for_checkpoint(tmp_path, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    done = subprocess.run(
-        [*argv, "--resume", str(run), "--json"], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    argv += ["--resume", str(run), "--json"]
+    process = start(argv, tmp_path)
+    _wait_for_words(tmp_path, process, "resuming after step")
+    time.sleep(1)
+    process.terminate()
+    assert process.wait(timeout=150) == 143
+    assert f"go on with --resume {run}" in (tmp_path / "log").read_text()
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "VFM vit_tiny (random:0)" in done.stderr and "resuming after step" in done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert Path(result["run_dir"]) == run and result["metrics"]["step"] == 40
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    assert len(client.search_runs([client.get_experiment_by_name("rein").experiment_id])) == 1
-    steps = {metric.step for metric in client.get_metric_history(result["mlflow_run_id"], "loss")}
-    assert steps == set(range(1, 41))
+    assert Path(result["run_dir"]) == run and result["metrics"]["step"] == 24
+    undisturbed = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
+    one, other = (load_file(f"{each['checkpoint']}/model.safetensors") for each in (result, undisturbed))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert losses_of(tmp_path, result) == losses_of(tmp_path, undisturbed)
+    assert [step for step, _ in losses_of(tmp_path, result)] == list(range(1, 25))
+
+
+def start(argv: list[str], folder: Path) -> subprocess.Popen:
+    with open(folder / "log", "w") as log:
+        return subprocess.Popen(argv, cwd=ROOT, stderr=log, stdout=log, start_new_session=True)
+
+
+def _wait_for_words(folder: Path, process: subprocess.Popen, words: str) -> None:
+    deadline = time.time() + 200
+    while words not in (folder / "log").read_text():
+        assert time.time() < deadline and process.poll() is None, (folder / "log").read_text()[-3000:]
+        time.sleep(0.1)
 
 
 def _wait_for_checkpoint(storage: Path, process: subprocess.Popen) -> Path:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pipelines.recipe import Recipe, parse_recipe
+from pipelines.recipe import parse_recipe
+from pipelines.settings import Recipe
 from pipelines.trainer_state import TrainerState
 from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
@@ -27,11 +28,14 @@ def weights(state: TrainerState) -> torch.Tensor:
     return state.segmentor.decode_head.conv_seg.weight
 
 
-def step(state: TrainerState, factor: float) -> torch.Tensor:
+def step(state: TrainerState, factor: float) -> torch.Tensor | None:
     """On a loss whose gradient is `factor` everywhere; returns the gradient that the optimizer saw."""
+    seen = []
+    handle = state.optimizer.register_step_pre_hook(lambda *_: seen.append(weights(state).grad.clone()))
     state.backward(factor * weights(state).sum())
     state.update()
-    return weights(state).grad
+    handle.remove()
+    return seen[-1] if seen else None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -39,6 +43,18 @@ def test_gradients_are_clipped_at_their_own_size(precision):
     state, _ = state_of(precision, clip=2.0)
     assert step(state, 5.0).norm() == pytest.approx(2.0, rel=1e-4)
     assert torch.all(step(state, 1e-3) == 1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_parts_of_a_batch_add_up_and_the_norm_is_measured(precision):
+    """Two halves of a loss are one loss; the norm told is of the unclipped, unscaled gradient."""
+    state, _ = state_of(precision, clip=2.0)
+    size = weights(state).numel()
+    for _ in range(2):
+        state.backward(0.5 * 5.0 * weights(state).sum())
+    state.update(measure=True)
+    assert state.metrics()["grad_norm"] == pytest.approx(5.0 * size**0.5, rel=1e-3)
+    assert weights(state).grad is None
 
 
 def test_an_overflow_leaves_weights_alone_and_the_schedule_goes_on():

@@ -26,9 +26,8 @@ VFM = {
 
 def batch() -> dict:
     rng = np.random.default_rng(0)
-    return to_mmseg(
-        {"image": rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8), "label": rng.integers(0, 19, (2, 64, 64))}
-    )
+    image = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    return to_mmseg({"image": image, "label": rng.integers(0, 19, (2, 64, 64)), "position": np.arange(2)})
 
 
 def test_an_auxiliary_head_of_mmsegs_trains_too():

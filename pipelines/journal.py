@@ -1,0 +1,91 @@
+"""What a run tells of its steps: numbers for MLflow, a line on the terminal, a stop where the loss is no number."""
+
+import resource
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pipelines.clock import Clock
+from pipelines.settings import Recipe
+from pipelines.terminal import duration, say
+from pipelines.tracking import Tracker
+from rein_core.ranks import mean_over_ranks
+
+
+class Journal:
+    """Every rank keeps one, as the numbers are means over all ranks; the first rank's is the one that writes.
+
+    Args:
+        names: positions in the stream → names of the samples there.
+        first_step: of finished steps when this run, or what is left of it, began.
+    """
+
+    def __init__(
+        self, recipe: Recipe, tracker: Tracker | None, names: Callable[[list[int]], list[str]], first_step: int
+    ):
+        self.settings, self.tracker, self.names, self.first_step = recipe.train, tracker, names, first_step
+        self.unseen: list[tuple[int, Tensor, list[int]]] = []
+
+    def due(self, step: int) -> bool:
+        """Whether this step is told of. Only then the device is waited for."""
+        return step % self.settings.log_every == 0 or step in (self.settings.steps, self.first_step + 1)
+
+    def note(self, step: int, loss: Tensor, positions: list[int]) -> None:
+        """Keeps what `check` looks at."""
+        self.unseen.append((step, loss.detach(), positions))
+
+    def check(self) -> None:
+        """Looks at all losses since the last look.
+
+        Raises:
+            ValueError: one is no number; it is named with its step and samples.
+        """
+        finite = torch.stack([loss for _, loss, _ in self.unseen]).isfinite().tolist() if self.unseen else []
+        for (step, loss, positions), good in zip(self.unseen, finite, strict=True):
+            if not good:
+                raise ValueError(
+                    f"the loss is {loss.item()} at step {step}, samples {', '.join(self.names(positions))}: lower "
+                    "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
+                )
+        self.unseen.clear()
+
+    def write(self, step: int, losses: dict[str, Tensor], clock: Clock, state: dict[str, float]) -> None:
+        """Numbers of a step that is due.
+
+        Args:
+            losses: of this rank.
+            state: what the trainer's state tells.
+        """
+        self.check()
+        means = mean_over_ranks(torch.stack([value.detach() for value in losses.values()])).tolist()
+        if not self.tracker:
+            return
+        values = {name: mean for name, mean in zip(losses, means, strict=True) if not _of_a_layer(name)}
+        recent = clock.take_recent()
+        speed = self.settings.batch_size * self._steps_since_last(step) / max(sum(recent.values()), 1e-9)
+        times = {f"time/{phase}": seconds for phase, seconds in recent.items()}
+        numbers = {"images_per_second": speed, "memory_gib": _peak_memory()}
+        self.tracker.metrics(values | times | state | numbers, step)
+        left = (self.settings.steps - step) * self.settings.batch_size / speed
+        waited = recent.get("data", 0.0) / sum(recent.values())
+        say(
+            f"step {step}/{self.settings.steps}  loss {values['loss']:.2f}  lr {state['lr']:.1e}  "
+            f"{speed:.2f} images/s  waiting for data {waited:.0%}  left {duration(left)}"
+        )
+
+    def _steps_since_last(self, step: int) -> int:
+        previous = (step - 1) // self.settings.log_every * self.settings.log_every
+        return step - max(previous, self.first_step + (step > self.first_step + 1))
+
+
+def _of_a_layer(loss: str) -> bool:
+    """Losses of a decoder's earlier layers, `decode.d0.loss_mask`, are too many to log; `aux.loss_ce` is not one."""
+    return loss.count(".") > 1
+
+
+def _peak_memory() -> float:
+    """GiB: tensors on CUDA, else all of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

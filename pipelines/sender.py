@@ -1,0 +1,56 @@
+"""Sends things one after the other in the background, and again until they arrive."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pipelines.terminal import say
+
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
+
+
+class Sender:
+    """A thread that makes calls in order; one that fails is made again, and the later ones wait for it.
+
+    Args:
+        what: who is called, for the warning.
+    """
+
+    def __init__(self, what: str):
+        self.what = what
+        self.waiting: deque[Callable[[], object]] = deque()
+        self.changed = threading.Condition()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def send(self, call: Callable[[], object]) -> None:
+        """Queues a call and returns at once."""
+        with self.changed:
+            self.waiting.append(call)
+            self.changed.notify_all()
+
+    def flush(self, seconds: float) -> bool:
+        """Waits until all is sent, but not longer than this. Returns whether it is."""
+        with self.changed:
+            return self.changed.wait_for(lambda: not self.waiting, timeout=seconds)
+
+    def _run(self) -> None:
+        wait = 0.0
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.waiting)
+                call = self.waiting[0]
+            try:
+                call()
+            except Exception as error:  # whatever a client raises while its server is away
+                if not wait:
+                    say(f"warning: {self.what} does not answer, its results wait: {str(error).splitlines()[0]}")
+                wait = min(max(2 * wait, _FIRST_WAIT), _LONGEST_WAIT)
+                time.sleep(wait)
+                continue
+            if wait:
+                say(f"{self.what} answers again")
+            wait = 0.0
+            with self.changed:
+                self.waiting.popleft()
+                self.changed.notify_all()
