@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from itertools import chain
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ from datasets.parts import MANIFEST
 from datasets.storage import filesystem, listing, size, to_json, write_json, writing
 
 VERSION = 2
+_MEND = "inspect --verify finds damaged files; ingest the data set again with --overwrite"
 _CODECS = ("image_codec", "label_codec")  # what format 1 didn't have: originals and PNGs
 SCHEMA = pa.schema(
     [
@@ -87,11 +90,20 @@ class Sample:
 
     def columns(self, left: int, right: int) -> np.ndarray:
         """The image, BGR uint8 [h, w, 3], of which only these columns need to be right."""
-        return decode_image(self.image, self.height, self.width, left, right)
+        return self._decoded("image", decode_image, self.image, self.height, self.width, left, right)
 
     def label_ids(self) -> np.ndarray:
         """The label, uint8 [h, w]."""
-        return decode_label(self.label, self.height, self.width)
+        return self._decoded("label", decode_label, self.label, self.height, self.width)
+
+    def _decoded(self, what: str, decode: Callable[..., np.ndarray | None], *arguments) -> np.ndarray:
+        try:
+            pixels = decode(*arguments)
+        except (OSError, ValueError, TypeError, struct.error, cv2.error) as error:
+            raise ValueError(f"sample {self.name}: its {what} is damaged ({error}): {_MEND}") from error
+        if pixels is None or pixels.shape[:2] != (self.height, self.width):
+            raise ValueError(f"sample {self.name}: its {what} is damaged: {_MEND}")
+        return pixels
 
 
 def exists(uri: str) -> bool:
@@ -213,10 +225,14 @@ class Shards:
         return np.array(pa.concat_tables(columns)["class_pixels"].to_pylist(), np.int64)
 
     def read(self, index: int) -> Sample:
-        """The index-th sample, still encoded."""
+        """The index-th sample, still encoded. Raises ValueError if its file is damaged there."""
         file, row_group = self.locate(index)
-        opened = _open(self.uri, file, self.manifest.digest)
-        row = opened.read_row_group(row_group, columns=_SAMPLE, use_threads=False).to_pylist()[0]
+        try:
+            opened = _open(self.uri, file, self.manifest.digest)
+            row = opened.read_row_group(row_group, columns=_SAMPLE, use_threads=False).to_pylist()[0]
+        except (OSError, pa.ArrowException) as error:
+            place = f"shards {self.uri}: {file} can't be read at sample {index}"
+            raise ValueError(f"{place} ({error}): {_MEND}") from error
         return Sample(**row)
 
 

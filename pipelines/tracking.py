@@ -121,13 +121,13 @@ def log_metrics(run_id: str, values: dict[str, float]) -> None:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with -dirty where files differ from it; None outside of git."""
+    """The checkout's commit, with -dirty where files differ from it; outside of git REIN_COMMIT, as in our image."""
     root = Path(__file__).parent.parent
     git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get("REIN_COMMIT")
 
 
 class Tracker:

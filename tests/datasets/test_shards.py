@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.shards import MANIFEST, Shards, decode, find_damage, read_manifest, write_file
+from datasets.codecs import encode_image, encode_label
+from datasets.shards import MANIFEST, Sample, Shards, decode, find_damage, read_manifest, write_file
 
 
 @pytest.fixture
@@ -54,6 +55,28 @@ def test_a_cut_file_is_refused(copy):
     file.unlink()
     with pytest.raises(ValueError, match=f"{file.name} is missing"):
         Shards(str(copy))
+
+
+def test_a_damaged_file_is_named_when_it_is_read(copy):
+    file = next(copy.glob("*.parquet"))
+    data = bytearray(file.read_bytes())
+    footer = int.from_bytes(data[-8:-4], "little")
+    data[-8 - footer : -8] = bytes(footer)
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"(?s){file.name} can't be read at sample 0 .*inspect --verify"):
+        Shards(str(copy)).read(0)
+
+
+@pytest.mark.parametrize("codec", ["original", "zstd", "jpeg95"])
+def test_a_damaged_sample_is_named_when_it_is_decoded(codec):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 300, 3), dtype=np.uint8)
+    image = encode_image(cv2.imencode(".png", pixels)[1].tobytes(), pixels, codec)
+    label = encode_label(pixels[..., 0])
+    for bad in (Sample("a/b", image[:60], label, 40, 300), Sample("a/b", image, label, 41, 301)):
+        with pytest.raises(ValueError, match="sample a/b: its image is damaged.*ingest the data set again"):
+            bad.columns(0, 300)
+    with pytest.raises(ValueError, match="sample a/b: its label is damaged"):
+        Sample("a/b", image, label[:-9], 40, 300).label_ids()
 
 
 @pytest.mark.parametrize("seed", range(20))
