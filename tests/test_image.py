@@ -71,7 +71,7 @@ def test_the_context_is_the_project_only(tmp_path):
     wanted = {"constraints.txt", "LICENSE", "pyproject.toml", "pipelines/train.py", "rein_core/adapters/rein.py"}
     unwanted = {
         ".git/HEAD", ".venv/bin/python", "runs/rein/run.json", "demo/report/report.md", "mlruns/0/meta.yaml",
-        "mlflow.db", "shared/weights/vfm.pth", "tests/test_image.py", "pipelines/__pycache__/train.cpython-311.pyc",
+        "mlflow.db", "tests/test_image.py", "pipelines/__pycache__/train.cpython-311.pyc",
         "rein_core/adapters/__pycache__/rein.cpython-311.pyc", ".pytest_cache/README.md",
     }  # fmt: skip
     for file in wanted | unwanted:
