@@ -51,7 +51,7 @@ def class_shares(manifest: Manifest) -> dict[str, float]:
     """Class → its share of the labelled pixels."""
     classes = LABEL_SPACES[manifest.label_space].classes
     labelled = sum(manifest.class_pixels) or 1
-    return {name: count / labelled for name, count in zip(classes, manifest.class_pixels, strict=False)}
+    return {name: count / labelled for name, count in zip(classes, manifest.class_pixels[: len(classes)], strict=True)}
 
 
 def _say_facts(manifest: Manifest, expected: tuple[int, ...]) -> None:

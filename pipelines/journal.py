@@ -50,18 +50,19 @@ class Journal:
                 )
         self.unseen.clear()
 
-    def write(self, step: int, losses: dict[str, Tensor], clock: Clock, state: dict[str, float]) -> None:
+    def write(self, step: int, parts: list[dict[str, Tensor]], clock: Clock, state: dict[str, float]) -> None:
         """Numbers of a step that is due.
 
         Args:
-            losses: of this rank.
+            parts: losses of this rank's parts of the batch.
             state: what the trainer's state tells.
         """
         self.check()
-        means = mean_over_ranks(torch.stack([value.detach() for value in losses.values()])).tolist()
+        losses = torch.stack([torch.stack(list(part.values())) for part in parts]).mean(dim=0)
+        means = mean_over_ranks(losses).tolist()
         if not self.tracker:
             return
-        values = {name: mean for name, mean in zip(losses, means, strict=True) if not _of_a_layer(name)}
+        values = {name: mean for name, mean in zip(parts[0], means, strict=True) if not _of_a_layer(name)}
         recent = clock.take_recent()
         speed = self.settings.batch_size * self._steps_since_last(step) / max(sum(recent.values()), 1e-9)
         times = {f"time/{phase}": seconds for phase, seconds in recent.items()}

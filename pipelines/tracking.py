@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -139,13 +140,13 @@ class Tracker:
 
     def __init__(self, uri: str, run_id: str):
         self.client, self.run_id = MlflowClient(uri), run_id
-        self.sender = Sender(f"MLflow at {uri}")
+        self.numbers, self.pictures = Sender(f"MLflow at {uri}"), Sender(f"MLflow's artifact store at {uri}")
         self._last: dict[str, int] = {}
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         """Numbers at a step."""
         now = get_current_time_millis()
-        self._send(lambda: self._log(values, step, now))
+        self._send(self.numbers, lambda: self._log(values, step, now))
 
     def _log(self, values: dict[str, float], step: int, now: int) -> None:
         new = [Metric(name, float(value), now, step) for name, value in values.items() if step > self._logged(name)]
@@ -163,22 +164,23 @@ class Tracker:
     def tags(self, values: dict[str, str]) -> None:
         """Words about the run."""
         for name, value in values.items():
-            self._send(partial(self.client.set_tag, self.run_id, name, value))
+            self._send(self.numbers, partial(self.client.set_tag, self.run_id, name, value))
 
     def picture(self, image: np.ndarray, path: str) -> None:
-        """An RGB image, uint8 [h, w, 3], as a PNG artifact."""
-        self._send(partial(self.client.log_image, self.run_id, image, artifact_file=path))
+        """An RGB image, uint8 [h, w, 3], as a PNG artifact. Where artifacts can't be stored, numbers still arrive."""
+        self._send(self.pictures, partial(self.client.log_image, self.run_id, image, artifact_file=path))
 
     def flush(self, seconds: float) -> bool:
-        """Waits until everything is sent, but not longer than this. Returns whether it is."""
-        return self.sender.flush(seconds)
+        """Waits until all numbers are sent, but not longer than this. Returns whether they are."""
+        return self.numbers.flush(seconds)
 
     def finish(self) -> None:
-        """The last wait. The run stays open: who started it ends it."""
-        if not self.flush(_LAST_WAIT):
+        """The last wait, for pictures too. The run stays open: who started it ends it."""
+        deadline = time.monotonic() + _LAST_WAIT
+        if not all([sender.flush(deadline - time.monotonic()) for sender in (self.numbers, self.pictures)]):
             say(f"warning: MLflow did not answer for {_LAST_WAIT} s: the last results are lost")
 
-    def _send(self, call: Callable[[], object]) -> None:
+    def _send(self, sender: Sender, call: Callable[[], object]) -> None:
         def attempt() -> None:
             try:
                 call()
@@ -187,4 +189,4 @@ class Tracker:
                     raise
                 say(f"warning: MLflow refuses a result: {error}")
 
-        self.sender.send(attempt)
+        sender.send(attempt)

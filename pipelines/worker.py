@@ -75,8 +75,8 @@ class Loop:
         self.clock = Clock()
         for step, batch in zip(steps, stream, strict=True):
             self.clock.lap("data")
-            losses = self._step(step, batch)
-            self._tell(step + 1, losses, batch["position"].tolist())
+            parts = self._step(step, batch)
+            self._tell(step + 1, parts, batch["position"].tolist())
             self._validate(step + 1)
             stopping = self._asked_to_stop(step + 1)
             self._checkpoint(step + 1, now=stopping)
@@ -97,15 +97,15 @@ class Loop:
         picks = map(plan.pick, positions)
         return [sources[pick.source].read(pick.index).name for pick in picks]
 
-    def _step(self, step: int, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """Losses of one step of the optimizer, means over its parts if gradients are accumulated."""
+    def _step(self, step: int, batch: dict[str, np.ndarray]) -> list[dict[str, torch.Tensor]]:
+        """One step of the optimizer. Returns the losses of its parts: one, or more if gradients are accumulated."""
         torch.manual_seed(hash((self.recipe.seed, step, self.rank)))  # dropout goes on alike in a resumed run
         self.segmentor.train()
         parts = split(batch, self.recipe.train.accumulate)
         logged = [self._accumulate(part, len(parts), last=part is parts[-1]) for part in parts]
         self.state.update(measure=self.journal.due(step + 1))
         self.clock.lap("optimizer")
-        return {name: torch.stack([losses[name] for losses in logged]).mean() for name in logged[0]}
+        return logged
 
     def _accumulate(self, part: dict[str, np.ndarray], parts: int, last: bool) -> dict[str, torch.Tensor]:
         waits = nullcontext() if last or self.world_size == 1 else self.model.no_sync()
@@ -118,15 +118,18 @@ class Loop:
             self.clock.lap("backward")
         return {name: value.detach() for name, value in logged.items()}
 
-    def _tell(self, step: int, losses: dict[str, torch.Tensor], positions: list[int]) -> None:
-        self.journal.note(step, losses["loss"], positions)
+    def _tell(self, step: int, parts: list[dict[str, torch.Tensor]], positions: list[int]) -> None:
+        self.journal.note(step, torch.stack([losses["loss"] for losses in parts]).mean(), positions)
         if self.journal.due(step):
-            self.journal.write(step, losses, self.clock, self.state.metrics())
+            self.journal.write(step, parts, self.clock, self.state.metrics())
+
+    def _validation_due(self, step: int) -> bool:
+        train, data = self.recipe.train, self.recipe.data
+        at_intervals = train.validate_every and step % train.validate_every == 0
+        return bool((data.val or data.source_val) and (at_intervals or step == train.steps))
 
     def _validate(self, step: int) -> None:
-        every = self.recipe.train.validate_every
-        last = step == self.recipe.train.steps
-        if not self._validates() or not (last or (every and step % every == 0)):
+        if not self._validation_due(step):
             return
         self.journal.check()
         with self.state.averaged():
@@ -134,9 +137,6 @@ class Loop:
             if self.rank == 0:
                 self._keep_best(step)
         self.clock.lap("validation")
-
-    def _validates(self) -> bool:
-        return bool(self.recipe.data.val or self.recipe.data.source_val)
 
     def _keep_best(self, step: int) -> None:
         """In the run's folder; the score of the one that is there is in its provenance, also after a resume."""
@@ -153,8 +153,10 @@ class Loop:
         """The same answer on every rank, so several ranks only ask when they wait for one another anyway."""
         if step == self.recipe.train.steps or (self.world_size > 1 and not self.journal.due(step)):
             return False
-        asked = torch.tensor(float(preemption.asked(self.config["run_dir"])), device=self.device)
-        return bool(mean_over_ranks(asked) > 0)
+        asked = preemption.asked(self.config["run_dir"])
+        if self.world_size == 1:
+            return asked  # without waiting for the device
+        return bool(mean_over_ranks(torch.tensor(float(asked), device=self.device)) > 0)
 
     def _stop(self, step: int) -> None:
         ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
@@ -164,8 +166,8 @@ class Loop:
 
     def _checkpoint(self, step: int, now: bool = False) -> None:
         train = self.recipe.train
-        validated = self._validates() and train.validate_every and step % train.validate_every == 0
-        if not (now or step == train.steps or step % train.checkpoint_every == 0 or validated):
+        due = step == train.steps or step % train.checkpoint_every == 0 or self._validation_due(step)
+        if not (now or due):
             return
         self.journal.check()
         if self.tracker:

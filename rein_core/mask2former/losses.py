@@ -55,11 +55,11 @@ class MaskLosses:
         pairs = match(cls_lbqk, masks, labels_bhw, points, weights)
         cls, cls_weights = self._class_sums(cls_lbqk, pairs)
         mask, dice = self._mask_sums(masks, labels_bhw, pairs, draws)
-        *cls_weights, num_masks = mean_over_ranks(torch.cat([cls_weights, pairs.num_masks[None]]))
+        totals = mean_over_ranks(torch.cat([cls_weights, pairs.num_masks[None]]))
         return {
-            "cls": self.class_weight * cls / torch.stack(cls_weights),
-            "mask": self.mask_weight * mask / num_masks,
-            "dice": self.dice_weight * dice / num_masks,
+            "cls": self.class_weight * cls / totals[:-1],
+            "mask": self.mask_weight * mask / totals[-1],
+            "dice": self.dice_weight * dice / totals[-1],
         }
 
     def _class_sums(self, cls_lbqk: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
