@@ -1,9 +1,13 @@
 """Fixtures shared by all tests: development data beside a checkout, tiny shards, a local Ray."""
 
 import argparse
+import contextlib
+import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -20,6 +24,33 @@ def shared() -> Callable[[str], Path]:
         return path
 
     return locate
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port of loopback that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def data_workers() -> Callable[[int], list[psutil.Process]]:
+    """Gives Ray Data's workers below a process that are at work."""
+
+    def find(parent: int) -> list[psutil.Process]:
+        working = []
+        for process in psutil.Process(parent).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.cmdline() and re.match(r"ray::.*Map", process.cmdline()[0]):
+                    working.append(process)
+        return working
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The stream: every sample once an epoch, the same sequence for any number of ranks and after any resume."""
 
-import signal
+import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -55,7 +56,7 @@ def test_the_first_batch_of_a_long_run_comes_as_soon_as_of_a_short_one(streets):
     assert seconds[1_000_000] < seconds[8] + 5
 
 
-def test_killed_data_workers_lose_and_repeat_nothing(streets):
+def test_killed_data_workers_lose_and_repeat_nothing(streets, data_workers):
     """SIGKILL to the processes that decode, several times: the same batches as undisturbed."""
     sources, plan, _ = feed(streets)
     slow = Augment([512], (256, 256))
@@ -64,24 +65,20 @@ def test_killed_data_workers_lose_and_repeat_nothing(streets):
     for batch in batches(sources, plan, slow, range(120)):
         got.append(batch)
         if len(got) in (5, 30, 60):
-            killed |= kill_data_workers()
+            killed |= kill(data_workers)
     assert len(killed) >= 2
     for one, other in zip(expected, got, strict=True):
         assert np.array_equal(one["position"], other["position"]) and np.array_equal(one["image"], other["image"])
 
 
-def kill_data_workers() -> set[int]:
-    """Of this process's own Ray, those that run or have run the stream's tasks."""
+def kill(working: Callable[[int], list[psutil.Process]]) -> set[int]:
+    """SIGKILL to those of this process's own Ray that run the stream's tasks, as soon as some do."""
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        every = psutil.Process().children(recursive=True)
-        working = [process for process in every if "MapBatches" in " ".join(process.cmdline())]
-        if working:
-            for process in working:
-                process.send_signal(signal.SIGKILL)
-            return {process.pid for process in working}
+    while not (found := working(os.getpid())) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return set()
+    for process in found:
+        process.kill()
+    return {process.pid for process in found}
 
 
 def test_a_full_buffer_takes_no_core_from_the_trainer(streets):

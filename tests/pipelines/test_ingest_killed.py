@@ -1,9 +1,7 @@
 """An ingest that was killed goes on where it was, and leaves the bytes of one that wasn't."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -57,22 +55,7 @@ def wait_for_parts(process: subprocess.Popen, out: Path, count: int) -> None:
         time.sleep(0.002)
 
 
-def workers(parent: int) -> list[int]:
-    """Ray's workers below a process that are at work."""
-    below, commands = {parent}, {}
-    for status in sorted(Path("/proc").glob("[0-9]*/status"), key=lambda path: int(path.parent.name)):
-        try:
-            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
-            commands[int(fields["Pid"])] = int(fields["PPid"]), (status.parent / "cmdline").read_text()
-        except OSError:
-            continue
-    for _ in range(3):  # driver → raylet → worker
-        below |= {pid for pid, (above, _) in commands.items() if above in below}
-    return [pid for pid in below if pid in commands and commands[pid][1].startswith("ray::Map")]
-
-
-@pytest.mark.skipif(not Path("/proc").exists(), reason="finds Ray's workers in /proc")
-def test_a_killed_driver_then_killed_workers(raw, undisturbed, tmp_path):
+def test_a_killed_driver_then_killed_workers(raw, undisturbed, tmp_path, data_workers):
     out = tmp_path / "out"
     process = start(raw, out)
     wait_for_parts(process, out, 3)
@@ -81,10 +64,10 @@ def test_a_killed_driver_then_killed_workers(raw, undisturbed, tmp_path):
     assert not (out / MANIFEST).exists()
     process = start(raw, out)
     wait_for_parts(process, out, len(list(out.glob("part-*.json"))) + 3)
-    while not (killed := workers(process.pid)) and process.poll() is None:
+    while process.poll() is None and not (killed := data_workers(process.pid)):
         pass  # none is at work at this very moment
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
+    for worker in killed:
+        worker.kill()
     stderr = process.communicate(timeout=240)[1]
     assert killed and process.returncode == 0, stderr
     assert "of 24 files are there already" in stderr

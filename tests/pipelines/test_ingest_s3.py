@@ -4,18 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from datasets.shards import MANIFEST, Shards, decode, exists
 from datasets.storage import filesystem, listing
 from pipelines.settings import absolute
 
-moto_server = pytest.importorskip("moto.server", reason="moto[server] is a development dependency")
-
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A URI with `{}` for the path in its bucket. The server takes any key."""
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     options = f"endpoint_override=127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
     yield f"s3://nobody:nothing@streets/{{}}?{options}&allow_bucket_creation=true"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -67,19 +66,35 @@ def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
     assert capsys.readouterr().err.count("MLflow refuses a result") == 1
 
 
-def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(tmp_path, capsys, monkeypatch):
+def test_numbers_arrive_where_pictures_can_not(tmp_path, capsys, monkeypatch):
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    monkeypatch.setattr(tracking, "_LAST_WAIT", 3)
+    (tmp_path / "mlartifacts").write_text("a file where the folder of artifacts should be")
+    tracker.picture(np.zeros((4, 4, 3), np.uint8), "black.png")
+    tracker.metrics({"loss": 1.0}, 1)
+    assert tracker.flush(20) and len(tracker.client.get_metric_history(tracker.run_id, "loss")) == 1
+    tracker.finish()
+    assert "artifact store" in (told := capsys.readouterr().err) and "the last results are lost" in told
+
+
+def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(tmp_path, capsys, monkeypatch, free_port):
     """A real server, killed and started again on its port."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    with server(tmp_path):
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    with server(tmp_path, port):
         recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
         tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("lost", recipe)))
         tracker.metrics({"loss": 1.0}, 1)
-        assert tracker.flush(20)
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/another.db")  # a worker elsewhere knows the tracker's URI only
+        tracker.picture(np.zeros((4, 4, 3), np.uint8), "pictures/black.png")
+        assert tracker.flush(20) and tracker.pictures.flush(20)
+        assert [file.path for file in tracker.client.list_artifacts(tracker.run_id, "pictures")]
     for step in (2, 3, 4):
         tracker.metrics({"loss": float(step)}, step)
     assert not tracker.flush(2)
-    with server(tmp_path):
+    with server(tmp_path, port):
         assert tracker.flush(60)
         history = tracker.client.get_metric_history(tracker.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(step, step) for step in (1, 2, 3, 4)]
@@ -87,34 +102,27 @@ def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(tmp_path
     assert told.count("does not answer, its results wait") == told.count("answers again") == 1
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextmanager
-def server(folder: Path) -> Iterator[None]:
-    """MLflow's own, at MLFLOW_TRACKING_URI, until the block ends."""
-    port = os.environ["MLFLOW_TRACKING_URI"].rpartition(":")[2]
-    argv = [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1",
+def server(folder: Path, port: int) -> Iterator[None]:
+    """MLflow's own, until the block ends."""
+    argv = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
             "--backend-store-uri", f"sqlite:///{folder}/server.db",
             "--artifacts-destination", str(folder / "art")]  # fmt: skip
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with open(folder / "server.log", "a") as log:
         process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_until_it_answers(process, folder)
+        wait_until_it_answers(process, folder, port)
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def wait_until_it_answers(process: subprocess.Popen, folder: Path) -> None:
+def wait_until_it_answers(process: subprocess.Popen, folder: Path, port: int) -> None:
     for _ in range(240):
         try:
-            urllib.request.urlopen(f"{os.environ['MLFLOW_TRACKING_URI']}/health", timeout=2).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
             return
         except OSError:
             assert process.poll() is None, (folder / "server.log").read_text()[-2000:]

@@ -187,8 +187,11 @@ def test_a_run_that_is_killed_and_preempted_ends_like_an_undisturbed_one(streets
     assert f"go on with --resume {run}" in (tmp_path / "log").read_text()
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "VFM vit_tiny (random:0)" in done.stderr and "resuming after step" in done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert Path(result["run_dir"]) == run and result["metrics"]["step"] == 24
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(client.search_runs([client.get_experiment_by_name("rein").experiment_id])) == 1
     undisturbed = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
     one, other = (load_file(f"{each['checkpoint']}/model.safetensors") for each in (result, undisturbed))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

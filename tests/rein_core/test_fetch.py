@@ -1,6 +1,5 @@
 """Files behind URIs: fetched once, whole or not at all, anew when they changed, and every failure says what to do."""
 
-import importlib.util
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
+from moto.server import ThreadedMotoServer
 from safetensors.torch import save
 
 from rein_core.fetch import cache_folder, local_copy
@@ -167,10 +167,7 @@ def test_a_missing_package_is_named(monkeypatch):
         local_copy("gs://bucket/file")
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("moto"), reason="no moto")
 def test_an_object_store(tmp_path, monkeypatch):
-    from moto.server import ThreadedMotoServer
-
     store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     store.start()
     try:
