@@ -132,7 +132,10 @@ def train(
         train_worker,
         train_loop_config=config,
         scaling_config=ScalingConfig(
-            num_workers=recipe.train.num_workers, use_gpu=share.use_gpu, resources_per_worker=share.worker
+            num_workers=recipe.train.num_workers,
+            use_gpu=share.use_gpu,
+            resources_per_worker=share.worker,
+            placement_strategy="PACK" if share.use_gpu else "SPREAD",  # CPU workers want a node's memory each
         ),
         run_config=RunConfig(
             name=run.folder.name,
