@@ -112,10 +112,9 @@ class Plan:
         return np.random.default_rng((self.seed, _AUGMENTATION, position))
 
     def positions(self, step: int, rank: int, world_size: int) -> range:
-        """The positions that a rank takes at a step: a contiguous part of the step's batch."""
-        share = self.batch_size // world_size
-        start = step * self.batch_size + rank * share
-        return range(start, start + share)
+        """The positions that a rank takes at a step: a contiguous part of the step's batch, within one of equal."""
+        first, last = (step * self.batch_size + each * self.batch_size // world_size for each in (rank, rank + 1))
+        return range(first, last)
 
 
 @lru_cache(maxsize=16)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -24,6 +25,12 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
 def _from_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     fs, path = pafs.FileSystem.from_uri(uri)  # asks the store for the bucket's region: not for every file
     return fs, path.rstrip("/")
+
+
+def join(uri: str, *names: str) -> str:
+    """The path or URI of what lies below; options of a URI stay behind it."""
+    path = "/".join((urlsplit(uri).path.rstrip("/"), *names))
+    return urlsplit(uri)._replace(path=path).geturl() if "://" in uri else str(Path(uri, *names))
 
 
 def listing(uri: str) -> dict[str, int | None]:

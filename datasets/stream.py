@@ -82,13 +82,14 @@ def batches(
     Yields:
         `image` BGR uint8 [b, h, w, 3], `label` train ids uint8 [b, h, w], `position` int64 [b]; b is the rank's share.
     """
-    share = plan.batch_size // world_size
+    share = len(plan.positions(0, rank, world_size))
     per_task = max(1, _SAMPLES_PER_TASK // share)
     _limit(num_cpus)
 
     def begin(part: range) -> Iterator[dict[str, np.ndarray]]:
         loader = Loader(sources, plan, augment, part.start, rank, world_size)
-        tasks = ray.data.range(len(part), override_num_blocks=-(-len(part) // per_task))
+        rows = [{"id": i} for i in range(len(part))]  # a range would be read by tasks of its own, each of a whole CPU
+        tasks = ray.data.from_items(rows, override_num_blocks=-(-len(part) // per_task))
         samples = tasks.map_batches(loader, batch_size=None, num_cpus=min(1.0, num_cpus))
         stream = iter(samples.iter_batches(batch_size=share, prefetch_batches=2, batch_format="numpy"))
         return chain([next(stream)], stream)

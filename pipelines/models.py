@@ -1,12 +1,17 @@
 """MODEL on the command line → a checkpoint folder: a folder, a run, `runs:/…` or `models:/…`."""
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 
 import mlflow
+import pyarrow.fs as pafs
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from rein_core.checkpoint import RECIPE
+from datasets import storage
+from rein_core.checkpoint import RECIPE, WEIGHTS
 
 CHECKPOINT = "checkpoint"
 """The artifact of a logged model that is our checkpoint folder."""
@@ -16,34 +21,43 @@ def resolve(model: str) -> Path:
     """A local checkpoint folder.
 
     Args:
-        model: a checkpoint folder; a run's folder, for its last committed checkpoint; `runs:/ID/model`;
-            `models:/NAME@ALIAS` or `models:/NAME/VERSION`. MLflow must be configured for the last two.
+        model: a checkpoint folder or its URI, from where it is downloaded; a run's folder, for its last committed
+            checkpoint; `runs:/ID/model`; `models:/NAME@ALIAS` or `models:/NAME/VERSION`. MLflow must be configured for
+            the last two.
 
     Raises:
         ValueError: there is no such model; the line says what there is.
     """
     if model.startswith(("runs:/", "models:/")):
         return _from_mlflow(model)
-    folder = Path(model).resolve()
-    if (folder / RECIPE).is_file():
-        return folder
-    if (folder / "run.json").is_file():
-        return _last_checkpoint(folder)
+    if storage.size(model, RECIPE) is not None:
+        return _local(model)
+    if storage.size(model, "run.json") is not None:
+        return _last_checkpoint(model)
     raise ValueError(
         f"model {model}: neither a checkpoint folder (with {RECIPE}) nor a run (with run.json), runs:/ or models:/"
     )
 
 
-def _last_checkpoint(run: Path) -> Path:
-    from ray.train import Result
+def _last_checkpoint(run: str) -> Path:
+    from pipelines.runs import last_checkpoint  # takes seconds, as Ray does, and most models do without
 
-    try:
-        checkpoint = Result.from_path(str(run)).checkpoint
-    except RuntimeError:
-        checkpoint = None
+    checkpoint = last_checkpoint(run)
     if checkpoint is None:
         raise ValueError(f"model {run}: the run has no finished checkpoint yet: go on with train … --resume {run}")
-    return Path(checkpoint.path)
+    return _local(checkpoint)
+
+
+def _local(checkpoint: str) -> Path:
+    """The folder itself, or a copy of one in an object store, without what only training needs."""
+    if "://" not in checkpoint:
+        return Path(checkpoint).resolve()
+    files, path = storage.filesystem(checkpoint)
+    folder = Path(tempfile.mkdtemp(prefix="rein-checkpoint-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in (RECIPE, WEIGHTS):
+        pafs.copy_files(f"{path}/{name}", str(folder / name), source_filesystem=files)
+    return folder
 
 
 def _from_mlflow(uri: str) -> Path:

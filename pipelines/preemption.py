@@ -5,35 +5,48 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
+from datasets import storage
 from pipelines.terminal import say
 
 EXIT_CODE = 128 + signal.SIGTERM
-_ASKED, _SAVED = "stop-asked", "stop-saved"
+_ASKED, _SAVED = "stop-asked.json", "stop-saved.json"
 _PATIENCE = 120
+_LOOK_SECONDS = 1.0
 
 
-def asked(folder: str) -> bool:
-    """Whether the run in this folder should stop; for workers."""
-    return (Path(folder) / _ASKED).exists()
+class Bell:
+    """Tells a worker whether its run should stop. It looks once a second: in an object store a look takes time.
+
+    Args:
+        folder: the run's.
+    """
+
+    def __init__(self, folder: str):
+        self.folder, self.rang, self.looked = folder, False, 0.0
+
+    def rings(self) -> bool:
+        """Whether the run should stop."""
+        now = time.monotonic()
+        if not self.rang and now >= self.looked + _LOOK_SECONDS:
+            self.looked, self.rang = now, storage.size(self.folder, _ASKED) is not None
+        return self.rang
 
 
 def saved(folder: str, step: int) -> None:
     """Tells the driver that the checkpoint of this step is committed, and waits for the end; for workers."""
-    (Path(folder) / _SAVED).write_text(str(step))
+    storage.write_json(folder, _SAVED, {"step": step})
     time.sleep(_PATIENCE)
 
 
 @contextmanager
-def on_sigterm(folder: Path, end: Callable[[], None]) -> Iterator[None]:
+def on_sigterm(folder: str, end: Callable[[], None]) -> Iterator[None]:
     """Inside of this SIGTERM lets the workers save, calls `end` and exits with 143; for the driver.
 
     Where Python allows no handlers, outside of the main thread, SIGTERM keeps its meaning.
     """
-    for name in (_ASKED, _SAVED):
-        (folder / name).unlink(missing_ok=True)
+    storage.delete(folder, [_ASKED, _SAVED])
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -44,8 +57,8 @@ def on_sigterm(folder: Path, end: Callable[[], None]) -> Iterator[None]:
         say("SIGTERM: saving a checkpoint")
         step = _wait_until_saved(folder)
         end()
-        told = f"stopped after step {step}" if step else f"no worker saved within {_PATIENCE} s: stopped as it was"
-        say(f"{told}: go on with --resume {folder}")
+        told = f"no worker saved within {_PATIENCE} s: stopped as it was"
+        say(f"{told if step is None else f'stopped after step {step}'}: go on with --resume {folder}")
         stopped.set()
         raise KeyboardInterrupt  # Ray makes another exit code of SystemExit
 
@@ -58,11 +71,11 @@ def on_sigterm(folder: Path, end: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait_until_saved(folder: Path) -> str | None:
-    (folder / _ASKED).touch()
+def _wait_until_saved(folder: str) -> int | None:
+    storage.write_json(folder, _ASKED, {})
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        if (folder / _SAVED).exists():
-            return (folder / _SAVED).read_text()
-        time.sleep(0.2)
+        if said := storage.read_json(folder, _SAVED):
+            return said["step"]
+        time.sleep(0.5)
     return None

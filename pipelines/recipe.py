@@ -104,9 +104,27 @@ def _check(recipe: Recipe) -> Recipe:
             f"recipe: data.weights={weights}: give one number above 0 for each of the {len(recipe.data.train)} "
             "folders of data.train"
         )
-    if train.batch_size % (train.num_workers * train.accumulate):
+    if train.min_workers:
+        _check_elastic(recipe)
+    elif train.batch_size % (train.num_workers * train.accumulate):
         raise ValueError(
             f"recipe: train.batch_size={train.batch_size} does not divide by train.num_workers={train.num_workers}"
             + (f" times train.accumulate={train.accumulate}" if train.accumulate > 1 else "")
         )
     return recipe
+
+
+def _check_elastic(recipe: Recipe) -> None:
+    """Ranks may then have unequal shares of a batch, but not parts of a sample."""
+    train = recipe.train
+    sizes = range(train.min_workers, train.num_workers + 1)
+    if not sizes or train.num_workers > train.batch_size:
+        raise ValueError(
+            f"recipe: train.min_workers={train.min_workers}, train.num_workers={train.num_workers}, "
+            f"train.batch_size={train.batch_size}: each must be at least the one before"
+        )
+    if train.accumulate > 1 and any(train.batch_size % (size * train.accumulate) for size in sizes):
+        raise ValueError(
+            f"recipe: train.batch_size={train.batch_size} does not divide by train.accumulate={train.accumulate} times "
+            f"each of {train.min_workers} to {train.num_workers} workers"
+        )

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from pipelines.settings import Recipe
 
+_PER_NODE = 0.6
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -25,28 +27,66 @@ class Resources:
         return "GPU" in self.worker
 
 
-def share(recipe: Recipe, cluster: dict[str, float], concurrent: int = 1) -> Resources:
+def share(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int = 1) -> Resources:
     """Splits the cluster: a GPU and a CPU a worker where there are GPUs, else half of the CPUs for all workers.
 
     The rest decodes: Ray Data would wait for ever, in silence, if the workers held every CPU.
 
     Args:
-        cluster: `ray.cluster_resources()`.
+        nodes: what each node of the cluster has, such as {"CPU": 8, "GPU": 1}.
         concurrent: runs that share the cluster at a time.
 
     Raises:
         ValueError: the workers don't fit.
     """
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    use_gpu = gpus > 0 if recipe.train.use_gpu is None else recipe.train.use_gpu
+    return _with_gpus(recipe, nodes, gpus, concurrent) if use_gpu else _without(recipe, nodes, concurrent)
+
+
+def _with_gpus(recipe: Recipe, nodes: list[dict[str, float]], gpus: float, concurrent: int) -> Resources:
     workers = recipe.train.num_workers * concurrent
-    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
-    if gpus and workers > gpus:
-        raise ValueError(f"train.num_workers: {workers} workers need a GPU each, and the cluster has {gpus:g}")
-    worker_cpus = 1.0 if gpus else round(min(cpus / 2 / workers, cpus / 2), 2)
-    left = (cpus - worker_cpus * workers) / workers
-    data_cpus = min(left, recipe.data.cpus_per_worker or left)
-    if worker_cpus < 0.1 or data_cpus < 0.1:
+    needed = (recipe.train.min_workers or recipe.train.num_workers) * concurrent
+    if recipe.train.use_gpu is None and needed > gpus:
         raise ValueError(
-            f"train.num_workers: {workers} workers are too many for {cpus:g} CPUs: some must decode images"
+            f"train.num_workers: {needed} workers need a GPU each, and the cluster has {gpus:g}: set fewer, or "
+            "train.use_gpu=True to wait for those that an autoscaler starts"
         )
-    worker = {"CPU": worker_cpus} | ({"GPU": 1.0} if gpus else {})
-    return Resources(worker, round(data_cpus, 2), threads=max(1, int(cpus / workers)) if not gpus else 1)
+    left = (_cpus(nodes) - workers) / workers
+    if gpus < needed and not recipe.data.cpus_per_worker:
+        raise ValueError("train.use_gpu=True waits for nodes: say how many CPUs decode, data.cpus_per_worker=8 or so")
+    data_cpus = recipe.data.cpus_per_worker if gpus < needed else min(left, recipe.data.cpus_per_worker or left)
+    return _checked(Resources({"CPU": 1.0, "GPU": 1.0}, round(data_cpus, 2), threads=1), workers, nodes)
+
+
+def _without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int) -> Resources:
+    workers, cpus = recipe.train.num_workers * concurrent, _cpus(nodes)
+    worker_cpus = round(min(cpus / 2 / workers, cpus / 2), 2)
+    if recipe.train.min_workers:
+        worker_cpus = _one_a_node(workers, nodes)
+    left = (cpus - worker_cpus * workers) / workers
+    data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
+    return _checked(Resources({"CPU": worker_cpus}, data_cpus, threads=max(1, int(cpus / workers))), workers, nodes)
+
+
+def _one_a_node(workers: int, nodes: list[dict[str, float]]) -> float:
+    """After a loss of nodes two workers on one of them would hold all its CPUs, and nothing would decode."""
+    cpus = sorted((node.get("CPU", 0.0) for node in nodes), reverse=True)[:workers]
+    if len(cpus) < workers:
+        raise ValueError(
+            f"train.min_workers: on CPUs elastic training takes one worker a node, and {workers} workers are more than "
+            f"the {len(nodes)} nodes: set fewer train.num_workers"
+        )
+    return round(_PER_NODE * min(cpus), 2)
+
+
+def _checked(share: Resources, workers: int, nodes: list[dict[str, float]]) -> Resources:
+    if share.worker["CPU"] < 0.1 or share.data_cpus < 0.1:
+        raise ValueError(
+            f"train.num_workers: {workers} workers are too many for {_cpus(nodes):g} CPUs: some must decode images"
+        )
+    return share
+
+
+def _cpus(nodes: list[dict[str, float]]) -> float:
+    return sum(node.get("CPU", 0.0) for node in nodes)

@@ -136,6 +136,18 @@ class Train(Settings):
     batch_size: int = Field(4, ge=1, description="over all workers together")
     accumulate: int = Field(1, ge=1, description="each worker's share of a batch goes through in this many parts")
     num_workers: int = Field(1, ge=1, description="training processes: one a GPU, or several on a CPU")
+    min_workers: int | None = Field(
+        None,
+        ge=1,
+        description="where nodes are lost, train goes on from the last checkpoint with no fewer workers than these, "
+        "and grows back to num_workers; None: it waits until all are there",
+    )
+    regrow_seconds: float = Field(
+        60.0, ge=0, description="how often it looks for nodes to grow back; growing goes back to the last checkpoint"
+    )
+    use_gpu: bool | None = Field(
+        None, description="None: if the cluster has GPUs now; True: wait for one a worker, which an autoscaler starts"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 on CUDA and on CPUs with AMX, else fp32; fp16 scales the loss"
     )
@@ -173,7 +185,15 @@ class Tracking(Settings):
     """Where results go."""
 
     experiment: str = "rein"
-    storage: str = Field("runs", validate_default=True, description="folder of runs and of the default MLflow store")
+    storage: str = Field(
+        "runs",
+        validate_default=True,
+        description="folder of runs and of the default MLflow store; in an object store, s3://…, only of runs",
+    )
+    offline: bool = Field(False, description="log into a file in storage whatever MLFLOW_TRACKING_URI says")
+    patience_seconds: float = Field(
+        600.0, ge=0, description="how long storage may refuse writes, being full or away, before the run fails"
+    )
 
     @field_validator("storage")
     @classmethod

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import mlflow
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 
@@ -24,30 +25,57 @@ from pipelines.terminal import say
 
 _LONGEST_PARAM = 500
 _LAST_WAIT = 60
+_TRIES = 2
 _HOPELESS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 PARENT = "mlflow.parentRunId"
 
 
-def configure(storage: str = "runs", experiment: str = "rein") -> str:
+def configure(storage: str = "runs", experiment: str = "rein", offline: bool = False) -> str:
     """Points MLflow at MLFLOW_TRACKING_URI, or at a sqlite file in `storage`, and returns the experiment's id.
 
+    Args:
+        offline: at the file, whatever MLFLOW_TRACKING_URI says.
+
     Raises:
-        ValueError: the store can't be reached.
+        ValueError: the store can't be reached, or `storage` is an object store, where no sqlite file can lie.
     """
-    folder = Path(storage).resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
+    server = None if offline else os.environ.get("MLFLOW_TRACKING_URI")
+    if "://" in storage and not server:
+        raise ValueError(
+            f"tracking.storage={storage}: MLflow's file can't lie in an object store: name a server, "
+            "MLFLOW_TRACKING_URI=http://…, or a local folder"
+        )
+    uri = server or f"sqlite:///{Path(storage).resolve()}/mlflow.db"
     _point_at(uri)
     try:
-        with _alone(folder):
+        with _at_once(), nullcontext() if server else _alone(Path(storage).resolve()):
             found = mlflow.get_experiment_by_name(experiment)
             if found:
                 return found.experiment_id
-            artifacts = (folder / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+            artifacts = None if server else (Path(storage).resolve() / "mlartifacts").as_uri()
             return mlflow.create_experiment(experiment, artifact_location=artifacts)
     except MlflowException as error:
         raise ValueError(
-            f"MLflow at {uri} can't be used ({str(error).splitlines()[0]}): start it, or unset MLFLOW_TRACKING_URI"
+            f"MLflow at {uri} can't be used ({str(error).splitlines()[0]}): start it, unset MLFLOW_TRACKING_URI, or "
+            "train --offline"
         ) from error
+
+
+def place(recipe: Recipe) -> dict[str, Any]:
+    """Where a recipe's results go, as arguments of `configure`."""
+    return recipe.tracking.model_dump(include={"storage", "experiment", "offline"})
+
+
+@contextmanager
+def _at_once() -> Iterator[None]:
+    """MLflow's usual seven tries take four minutes; who starts a command wants to know that nobody answers."""
+    before = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw()
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(before or _TRIES)
+    try:
+        yield
+    finally:
+        if before is None:
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
 
 
 def _point_at(uri: str) -> None:
@@ -69,13 +97,20 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def create_run(name: str, recipe: Recipe, parent_run_id: str | None = None) -> str:
     """A new MLflow run with the recipe as its parameters; returns its id. Raises ValueError as `configure` does."""
-    experiment_id = configure(recipe.tracking.storage, recipe.tracking.experiment)
-    tags = {"commit": commit() or "unknown", "recipe": recipe.name} | ({PARENT: parent_run_id} if parent_run_id else {})
+    experiment_id = configure(**place(recipe))
+    tags = {"commit": commit() or "unknown", "recipe": recipe.name, **_job()}
+    tags |= {PARENT: parent_run_id} if parent_run_id else {}
     client = MlflowClient()
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
     params = flatten(recipe.model_dump(mode="json"))
     client.log_batch(run_id, params=[Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()])
     return run_id
+
+
+def _job() -> dict[str, str]:
+    """What Ray knows of the submitted job that this is, as tags: its id, and what `--metadata-json` says."""
+    metadata = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("metadata", {})
+    return {f"ray.{name}": str(value) for name, value in metadata.items()}
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -12,12 +12,14 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from ray.train import Checkpoint, CheckpointConsistencyMode, CheckpointUploadMode
+from safetensors import SafetensorError
 
 from datasets.stream import batches
-from pipelines import preemption
+from pipelines import preemption, runs
 from pipelines.clock import Clock
 from pipelines.feed import build_feed
 from pipelines.journal import Journal
+from pipelines.preemption import Bell
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
 from pipelines.terminal import quiet, say
@@ -26,7 +28,7 @@ from pipelines.trainer_state import TrainerState
 from pipelines.validation import validate
 from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
-from rein_core.checkpoint import read_checkpoint, save_checkpoint
+from rein_core.checkpoint import save_checkpoint
 from rein_core.precision import autocast
 from rein_core.ranks import mean_over_ranks
 
@@ -64,6 +66,7 @@ class Loop:
         self._describe_vfm()
         self.first_step = self._resume()
         self.feed = build_feed(recipe)
+        self.bell = Bell(config["run_dir"])
         self.journal = Journal(recipe, self.tracker, self._names, self.first_step)
         self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
         self.clock, self.metrics = Clock(), {}
@@ -140,20 +143,22 @@ class Loop:
 
     def _keep_best(self, step: int) -> None:
         """In the run's folder; the score of the one that is there is in its provenance, also after a resume."""
-        chosen_on, folder = self.recipe.train.keep_best, Path(self.config["run_dir"]) / "best"
+        chosen_on, run_dir = self.recipe.train.keep_best, self.config["run_dir"]
         score = self.metrics.get("source_mIoU" if chosen_on == "source" else "mIoU")
-        before = read_checkpoint(folder)[1]["mIoU"] if folder.is_dir() else -1.0
-        if score is None or score <= before:
+        if score is None or score <= runs.best_score(run_dir):
             return
         provenance = self.config["provenance"] | {"step": step, "chosen_on": chosen_on, "mIoU": score}
-        save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
+        with tempfile.TemporaryDirectory(prefix="best-") as temporary:
+            folder = Path(temporary) / "best"
+            save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
+            runs.put_best(run_dir, folder, self.recipe.tracking.patience_seconds)
         self.tracker.tags({"best.step": str(step), "best.chosen_on": chosen_on})
 
     def _asked_to_stop(self, step: int) -> bool:
         """The same answer on every rank, so several ranks only ask when they wait for one another anyway."""
         if step == self.recipe.train.steps or (self.world_size > 1 and not self.journal.due(step)):
             return False
-        asked = preemption.asked(self.config["run_dir"])
+        asked = self.bell.rings()
         if self.world_size == 1:
             return asked  # without waiting for the device
         return bool(mean_over_ranks(torch.tensor(float(asked), device=self.device)) > 0)
@@ -182,11 +187,17 @@ class Loop:
         self.clock.lap("checkpoint")
 
     def _save(self, step: int) -> Checkpoint:
-        folder = Path(tempfile.mkdtemp(prefix="checkpoint-")) / "checkpoint"
+        folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
         provenance = self.config["provenance"] | {"step": step}
-        with self.state.averaged():
-            save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
-            self.state.save(folder, step)
+        try:
+            with self.state.averaged():
+                save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
+                self.state.save(folder, step)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+            raise OSError(
+                f"the checkpoint of step {step} can't be written to {folder} ({' '.join(str(error).split())}): free "
+                "space there or set TMPDIR to another folder; the checkpoints before are whole"
+            ) from error
         return Checkpoint.from_directory(str(folder))
 
     def _resume(self) -> int:
@@ -196,7 +207,7 @@ class Loop:
         with checkpoint.as_directory() as folder:
             step = self.state.load(Path(folder))
         if self.rank == 0:
-            say(f"resuming after step {step}")
+            say(f"resuming after step {step} on {self.world_size} worker{'s' * (self.world_size > 1)}")
         return step
 
 

@@ -3,13 +3,13 @@
 import argparse
 import os
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
+from datasets.storage import join
 from pipelines import tracking
 from pipelines.cluster import ROOT, connect
 from pipelines.recipe import load_recipe, parse_recipe
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         tracking.end_run(parent, "FAILED")
         raise
     _end_stopped_trials(parent)
-    return _report(results, parent)
+    return _report(results, recipe, parent)
 
 
 def _check(recipe: Recipe) -> None:
@@ -74,9 +74,7 @@ def _tuner(recipe: Recipe, parent: str) -> tune.Tuner:
                 reduction_factor=settings.reduction_factor,
             ),
         ),
-        run_config=tune.RunConfig(
-            name=f"tune-{parent[:8]}", storage_path=str(Path(recipe.tracking.storage).resolve()), verbose=1
-        ),
+        run_config=tune.RunConfig(name=f"tune-{parent[:8]}", storage_path=recipe.tracking.storage, verbose=1),
     )
 
 
@@ -94,10 +92,16 @@ def _end_stopped_trials(parent: str) -> None:
     tracking.end_run(parent, "FINISHED")
 
 
-def _report(results: tune.ResultGrid, parent: str) -> dict[str, Any]:
+def _checkpoint(result: tune.Result, recipe: Recipe) -> str | None:
+    """Ray tells the path within the store."""
+    path = result.metrics.get("checkpoint_path")
+    return path and join(recipe.tracking.storage, *path.split("/")[-2:])
+
+
+def _report(results: tune.ResultGrid, recipe: Recipe, parent: str) -> dict[str, Any]:
     trials = [
         {**result.config, "mIoU": result.metrics.get("mIoU"), "step": result.metrics.get("step"),
-         "checkpoint": result.metrics.get("checkpoint_path")}
+         "checkpoint": _checkpoint(result, recipe)}
         for result in results
         if result.metrics and result.metrics.get("mIoU") is not None
     ]  # fmt: skip

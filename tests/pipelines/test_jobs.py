@@ -1,6 +1,8 @@
-"""`ray job submit` to a real head on loopback runs the same train command."""
+"""README's commands on a cluster, word for word, against a real head on loopback."""
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,22 +11,25 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from pipelines.models import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
-RAY = str(Path(sys.executable).with_name("ray"))
+BIN = Path(sys.executable).parent
+STEPS = 200
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def head(free_port):
     """A Ray head of its own; its processes, and only they, are ended."""
     dashboard, gcs = free_port(), free_port()
-    env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
+    env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
+    env["PATH"] = f"{BIN}:{env['PATH']}"
     env.pop("RAY_ADDRESS", None)
     with tempfile.TemporaryDirectory(prefix="ray") as temp:
-        argv = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}", f"--dashboard-port={dashboard}",
-                f"--dashboard-agent-listen-port={free_port()}",
+        argv = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2",
+                f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
                 "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", f"--temp-dir={temp}",
                 "--object-store-memory=500000000", "--ray-client-server-port", str(free_port())]  # fmt: skip
         with open(Path(temp) / "head.log", "w") as log:
@@ -33,6 +38,7 @@ def head(free_port):
         yield env | {
             "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+            "TEMP": temp,
         }
         process.terminate()
         process.wait(timeout=60)
@@ -48,22 +54,82 @@ def _wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
     raise AssertionError(log.read_text()[-2000:])
 
 
-def test_a_submitted_job_trains(head, streets, tmp_path):
-    changes = (f"data.train={streets.game}", f"tracking.storage={tmp_path}", "train.steps=2")
-    train = [sys.executable, "-m", "pipelines", "train", "rein_dinov2_s_camvid_smoke"]
-    argv = [RAY, "job", "submit", "--working-dir", str(ROOT), "--", *train]
-    argv += [part for change in changes for part in ("--set", change)]
-    done = _submit(argv, head)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    run = next(file.parent for file in tmp_path.glob("*/run.json"))
-    assert resolve(str(run)).name == "step_000002"
+def readme_commands() -> list[str]:
+    """Those of README's section "On a cluster" that submit and stop jobs."""
+    section = (ROOT / "README.md").read_text().split("## On a cluster")[1].split("\n## ")[0]
+    block = re.search(r"```\n(ray job submit.*?)```", section, re.S)[1]
+    return block.replace("\\\n", "").strip().splitlines()
 
 
-def _submit(argv: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
-    """A head that has just started may not have its job agent yet, and says to try again."""
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """The files of this checkout that git knows, and some large ones that must stay here."""
+    folder = tmp_path / "clone"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    for name in filter(None, subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")):
+        if (source := ROOT / name.decode()).is_file():
+            (folder / name.decode()).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name.decode())
+    for name in (".venv/lib", "runs/of", "demo/runs", "shards/game"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "large").write_bytes(bytes(1 << 20))
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    """The smoke recipe, long enough to be stopped on the way."""
+    file = tmp_path / "recipe.py"
+    base = ROOT / "pipelines/recipes/rein_dinov2_s_camvid_smoke.py"
+    file.write_text(f'_base_ = "{base}"\ntrain = dict(steps={STEPS}, checkpoint_every=50)\n')
+    return file
+
+
+def test_the_readmes_commands(head, streets, tmp_path, clone, recipe):
+    """Submitted, stopped with a checkpoint, submitted again: the same run goes on to its end."""
+    runs = tmp_path / "runs"
+    env = head | {"RECIPE": str(recipe), "SHARDS": streets.game, "RUNS": str(runs)}
+    begin, logs, stop, go_on = readme_commands()
+    assert _run(begin, env, clone)[0] == 0
+    following = subprocess.Popen(
+        ["bash", "-c", logs], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert any("step 15/" in line for line in following.stdout)
+    assert _run(stop, env, clone)[0] == 0
+    assert "SIGTERM: saving a checkpoint" in following.communicate(timeout=200)[0]
+    stopped_at = int(resolve(str(runs / "streets")).name.removeprefix("step_"))
+    client = MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("rein").experiment_id])
+    assert 15 <= stopped_at < STEPS and run.info.status == "KILLED"
+    assert run.data.tags["ray.job_submission_id"] == "streets-1"
+    code, said = _run(go_on, env, clone)
+    assert code == 0 and f"resuming after step {stopped_at}" in said and "succeeded" in said, said[-4000:]
+    assert resolve(str(runs / "streets")).name == f"step_{STEPS:06d}"
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
+    assert steps == list(range(1, STEPS + 1))
+    assert_small(Path(head["TEMP"]))
+
+
+def assert_small(temp: Path) -> None:
+    """What was uploaded is the project and no more."""
+    package = next(temp.glob("session_*/runtime_resources/working_dir_files/_ray_pkg_*/pipelines")).parent
+    sizes = {str(file.relative_to(package)): file.stat().st_size for file in package.rglob("*") if file.is_file()}
+    assert "rein_core/rein.py" in sizes and not [name for name in sizes if name.endswith("large")]
+    assert sum(sizes.values()) < 3 << 20
+
+
+def test_a_job_that_fails_says_so(head, streets, tmp_path):
+    """Its exit status, and the reason in what it prints."""
+    train = f"python -m pipelines train rein_dinov2_s_camvid_smoke --set data.train={tmp_path}"
+    code, said = _run(f"ray job submit --working-dir . -- {train}", head, ROOT)
+    assert code == 1 and f"error: shards {tmp_path}: no manifest.json there" in said
+
+
+def _run(command: str, env: dict[str, str], folder: Path) -> tuple[int, str]:
+    """Exit status and output. A head that has just started may not have its job agent yet, and says to try again."""
     for _ in range(30):
-        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=400)
+        done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=500)
         if "No available agent" not in done.stdout + done.stderr:
             break
         time.sleep(4)
-    return done
+    return done.returncode, done.stdout + done.stderr

@@ -6,23 +6,49 @@ from pipelines.recipe import parse_recipe
 from pipelines.resources import share
 
 
-def recipe(workers: int):
-    return parse_recipe({"train": {"num_workers": workers, "batch_size": 4 * workers}})
+def recipe(workers: int, data: dict | None = None, **train):
+    return parse_recipe({"train": {"num_workers": workers, "batch_size": 4 * workers, **train}, "data": data or {}})
+
+
+GPUS = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 24.0}]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("cluster", [{"CPU": 2.0}, {"CPU": 16.0}, {"CPU": 32.0, "GPU": 4.0}])
-def test_workers_and_decoding_fit(workers, cluster):
-    got = share(recipe(workers), cluster)
-    assert workers * (got.worker["CPU"] + got.data_cpus) <= cluster["CPU"] + 0.05
+@pytest.mark.parametrize("nodes", [[{"CPU": 2.0}], [{"CPU": 8.0}] * 2, GPUS])
+def test_workers_and_decoding_fit(workers, nodes):
+    got = share(recipe(workers), nodes)
+    assert workers * (got.worker["CPU"] + got.data_cpus) <= sum(node["CPU"] for node in nodes) + 0.05
     assert got.data_cpus >= 0.1 and got.threads >= 1
-    assert got.use_gpu == ("GPU" in cluster)
+    assert got.use_gpu == (nodes is GPUS)
+    assert not share(recipe(workers, use_gpu=False), nodes).use_gpu
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="8 workers need a GPU each, and the cluster has 4"):
-        share(recipe(8), {"CPU": 64.0, "GPU": 4.0})
+        share(recipe(8), GPUS)
     with pytest.raises(ValueError, match="too many for 2 CPUs"):
-        share(recipe(30), {"CPU": 2.0})
+        share(recipe(30), [{"CPU": 2.0}])
     with pytest.raises(ValueError, match="too many for 1 CPUs"):
-        share(recipe(1), {"CPU": 1.0, "GPU": 1.0})
+        share(recipe(1), [{"CPU": 1.0, "GPU": 1.0}])
+
+
+def test_gpus_that_an_autoscaler_will_start():
+    head = [{"CPU": 4.0}]
+    with pytest.raises(ValueError, match="how many CPUs decode"):
+        share(recipe(8, use_gpu=True), head)
+    got = share(recipe(8, use_gpu=True, data={"cpus_per_worker": 6}), head)
+    assert got.worker == {"CPU": 1.0, "GPU": 1.0} and got.data_cpus == 6
+
+
+def test_elastic_on_gpus_starts_with_those_that_are_there():
+    assert share(recipe(6, min_workers=2), [*GPUS]).worker == {"CPU": 1.0, "GPU": 1.0}
+    with pytest.raises(ValueError, match="5 workers need a GPU each, and the cluster has 4"):
+        share(recipe(6, min_workers=5), GPUS)
+
+
+def test_elastic_on_cpus_is_one_worker_a_node():
+    nodes = [{"CPU": 2.0}, {"CPU": 4.0}, {"CPU": 8.0}]
+    got = share(recipe(2, min_workers=1), nodes)
+    assert all(2 * got.worker["CPU"] > node["CPU"] for node in nodes[:2]) and got.worker["CPU"] < 4
+    with pytest.raises(ValueError, match="4 workers are more than the 3 nodes"):
+        share(recipe(4, min_workers=1), nodes)

@@ -1,0 +1,127 @@
+"""A run's folder, on a disk or in an object store: Ray's checkpoints and snapshots, `run.json`, and the best so far."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+from ray.train import Result
+
+from datasets import storage
+from pipelines import tracking
+from pipelines.patience import Patient
+from pipelines.recipe import known_keys, parse_recipe
+from pipelines.settings import Recipe
+from rein_core.checkpoint import RECIPE, WEIGHTS
+
+RUN_FILE = "run.json"
+BEST = "best"
+_MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
+_MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "tracking", "tune")
+
+
+@dataclass
+class Run:
+    """A run that is about to begin or to go on.
+
+    Args:
+        folder: its absolute path, or its URI.
+        mlflow_run_id: where its numbers go.
+    """
+
+    folder: str
+    recipe: Recipe
+    mlflow_run_id: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the folder's path."""
+        return storage.filesystem(self.folder)[1].rsplit("/", 1)[-1]
+
+    @classmethod
+    def create(cls, recipe: Recipe, parent_run_id: str | None = None, name: str | None = None) -> "Run":
+        """A new folder `STORAGE/NAME` and a new MLflow run. Without a name it is the recipe's, with the time."""
+        name = name or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        folder = storage.join(recipe.tracking.storage, name)
+        run_id = tracking.create_run(name, recipe, parent_run_id)
+        files, path = storage.filesystem(folder)
+        files.create_dir(path)
+        storage.write_json(folder, RUN_FILE, {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id})
+        return cls(folder, recipe, run_id)
+
+    @classmethod
+    def find(cls, name: str, recipe: Recipe) -> "Run | None":
+        """The run of this name in the recipe's storage, if it is there.
+
+        Raises:
+            ValueError: the name is no name of a folder, or as `reopen`.
+        """
+        if "/" in name or name in ("", ".", ".."):
+            raise ValueError(f"--name {name!r}: give a folder's name, without slashes")
+        folder = storage.join(recipe.tracking.storage, name)
+        return cls.reopen(folder, recipe) if storage.size(folder, RUN_FILE) is not None else None
+
+    @classmethod
+    def reopen(cls, folder: str, recipe: Recipe) -> "Run":
+        """A killed run. Raises ValueError if `folder` is no run or was trained with another recipe."""
+        values = storage.read_json(folder, RUN_FILE)
+        if values is None:
+            raise ValueError(f"--resume {folder}: no {RUN_FILE} in it: give the folder that train named as its run")
+        before = parse_recipe(values["recipe"])
+        changed = [key for key in known_keys() if _setting(before, key) != _setting(recipe, key)]
+        changed = [key for key in changed if not key.startswith(_MAY_CHANGE) and not _has_parts(recipe, key)]
+        if changed:
+            raise ValueError(
+                f"--resume {folder}: the run was started with other values of {', '.join(changed)}: set them back"
+            )
+        tracking.configure(**tracking.place(recipe))
+        if not tracking.find_run(values["mlflow_run_id"]):
+            raise ValueError(f"--resume {folder}: its MLflow run is not in the store: set tracking.storage as it was")
+        return cls(storage.join(folder), recipe, values["mlflow_run_id"])
+
+    def storage_arguments(self) -> dict[str, Any]:
+        """Where Ray Train writes, as arguments of its `RunConfig`."""
+        files, path = storage.filesystem(self.folder)
+        patient = pafs.PyFileSystem(Patient(files, self.recipe.tracking.patience_seconds))
+        return {"name": self.name, "storage_path": path.rsplit("/", 1)[0], "storage_filesystem": patient}
+
+
+def last_checkpoint(folder: str) -> str | None:
+    """The last committed checkpoint of the run in this folder, which is its path or URI; None if there is none."""
+    files, path = storage.filesystem(folder)
+    try:
+        checkpoint = Result.from_path(path, storage_filesystem=files).checkpoint
+    except RuntimeError:
+        return None
+    return checkpoint and storage.join(folder, checkpoint.path.rsplit("/", 1)[-1])
+
+
+def best_score(folder: str) -> float:
+    """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none."""
+    description = storage.read_json(storage.join(folder, BEST), RECIPE)
+    return description["provenance"]["mIoU"] if description else -1.0
+
+
+def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:
+    """Puts a local checkpoint in place of the best one. What tells of it goes first and comes last, so that a run
+    killed meanwhile has no best one, and finds it again when it goes on."""
+    best = storage.join(folder, BEST)
+    files, path = storage.filesystem(best)
+    patient = pafs.PyFileSystem(Patient(files, patience_seconds))
+    storage.delete(best, [RECIPE])
+    patient.create_dir(path)
+    for name in (WEIGHTS, RECIPE):
+        pafs.copy_files(str(checkpoint / name), f"{path}/{name}", destination_filesystem=patient, use_threads=False)
+
+
+def _setting(recipe: Recipe, key: str) -> Any:
+    value: Any = recipe.model_dump(mode="json")
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _has_parts(recipe: Recipe, key: str) -> bool:
+    return any(other.startswith(f"{key}.") for other in known_keys()) and isinstance(_setting(recipe, key), dict)

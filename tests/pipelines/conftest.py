@@ -1,0 +1,102 @@
+"""Fixtures for commands in processes of their own, which are killed, and stores that fail."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Command:
+    """`python -m pipelines …` in a process of its own.
+
+    Args:
+        argv: its arguments; `--json` is added.
+        log: what it says goes there, after what is there.
+        env: variables beside those of this process.
+    """
+
+    def __init__(self, argv: list[str], log: Path, env: dict[str, str]):
+        self.log, self.argv = log, [sys.executable, "-m", "pipelines", *map(str, argv), "--json"]
+        self.before = len(self.said)
+        with open(log, "a") as out:
+            self.process = subprocess.Popen(
+                self.argv, cwd=ROOT, stdout=out, stderr=out, env=os.environ | env, start_new_session=True
+            )
+
+    @property
+    def said(self) -> str:
+        """All that the log has."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def wait_for(self, words: str, times: int = 1, seconds: float = 300) -> None:
+        """Until this process has said these words so often; fails if it ends before."""
+        deadline = time.monotonic() + seconds
+        while self.said[self.before :].count(words) < times:
+            assert time.monotonic() < deadline and self.process.poll() is None, f"{words!r} in {self.said[-4000:]}"
+            time.sleep(0.1)
+
+    def workers(self) -> list[psutil.Process]:
+        """Ray Train's workers below this process."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in below if each.cmdline() and each.cmdline()[0].startswith("ray::RayTrainWorker")]
+
+    def result(self, seconds: float = 400) -> dict:
+        """Waits for a good end, and returns what the command does."""
+        code = self.process.wait(timeout=seconds)
+        assert code == 0, self.said[-4000:]
+        return json.loads(next(line for line in reversed(self.said.splitlines()) if line.startswith('{"')))
+
+
+@pytest.fixture
+def start_command(tmp_path) -> Iterator[Callable[..., Command]]:
+    """Gives a function that starts a `Command`; whatever still runs in the end is killed."""
+    started = []
+
+    def start(*argv: object, env: dict[str, str] | None = None) -> Command:
+        started.append(Command(list(argv), tmp_path / "log", env or {}))
+        return started[-1]
+
+    yield start
+    for command in started:
+        if command.process.poll() is None:
+            command.process.kill()
+            command.process.wait()
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
+    """Gives a function that mounts a file system of so many MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(mebibytes: int) -> Path:
+        argv = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", folder]
+        if subprocess.run(argv, capture_output=True).returncode:
+            pytest.skip("this user may not mount a small file system")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "--lazy", folder], capture_output=True)
+
+
+@pytest.fixture
+def fill() -> Callable[[Path], Path]:
+    """Gives a function that fills a folder's disk with a file, and returns that file."""
+
+    def write(folder: Path) -> Path:
+        with open(folder / "filler", "wb", buffering=0) as filler:
+            try:
+                while filler.write(bytes(4096)):
+                    pass
+            except OSError:
+                return folder / "filler"
+
+    return write

@@ -1,0 +1,186 @@
+"""Real processes that are killed, nodes that are lost, stores that refuse: a run ends as if nothing had happened."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from mlflow import MlflowClient
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from ray.cluster_utils import Cluster
+from safetensors.torch import load_file
+from werkzeug.serving import make_server
+
+from pipelines.models import resolve
+from rein_core.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = "rein_dinov2_s_camvid_smoke"
+STEPS = 60
+NOBODY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+
+
+def settings(streets, storage: object, **changes) -> list[str]:
+    values = {
+        "data.train": streets.game,
+        "tracking.storage": storage,
+        "train.steps": STEPS,
+        "train.ema_decay": 0.9,
+        "train.checkpoint_every": 4,
+        **changes,
+    }
+    return ["train", RECIPE, *(part for key, value in values.items() for part in ("--set", f"{key}={value}"))]
+
+
+def losses_of(store: Path, result: dict) -> list[tuple[int, float]]:
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    return [(metric.step, metric.value) for metric in client.get_metric_history(result["mlflow_run_id"], "loss")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(streets, tmp_path_factory, run_command) -> dict:
+    """A run that nothing happens to: its loss curve and the parameters in its last checkpoint."""
+    store = tmp_path_factory.mktemp("undisturbed")
+    result = run_command(*settings(streets, store))
+    curve = losses_of(store, result)
+    assert [step for step, _ in curve] == list(range(1, STEPS + 1))
+    return {"losses": curve, "weights": load_file(f"{result['checkpoint']}/model.safetensors")}
+
+
+def assert_equal(undisturbed: dict, store: Path, result: dict) -> None:
+    """To the bit: every step once in MLflow with the same loss, and the same parameters."""
+    weights = load_file(resolve(result["checkpoint"]) / "model.safetensors")
+    assert losses_of(store, result) == undisturbed["losses"]
+    assert weights.keys() == undisturbed["weights"].keys()
+    assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in weights.items())
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    assert len(client.search_runs([client.get_experiment_by_name("rein").experiment_id])) == 1
+
+
+def test_a_worker_that_is_killed(streets, tmp_path, start_command, undisturbed):
+    """In the middle of a step. No MLflow server answers, and none is asked."""
+    run = start_command(*settings(streets, tmp_path), "--offline", env=NOBODY)
+    run.wait_for(f"step 10/{STEPS}")
+    run.workers()[0].kill()
+    result = run.result()
+    assert "resuming after step" in run.said
+    assert_equal(undisturbed, tmp_path, result)
+
+
+def test_a_driver_that_is_killed_and_one_that_is_asked_to_stop(streets, tmp_path, start_command, undisturbed):
+    """kill -9, then SIGTERM, and each time the same command again."""
+    argv = [*settings(streets, tmp_path), "--name", "streets"]
+    run = start_command(*argv)
+    run.wait_for(f"step 10/{STEPS}")
+    run.process.kill()
+    run = start_command(*argv)
+    run.wait_for("resuming after step")
+    run.wait_for("loss", times=3)
+    run.process.terminate()
+    assert run.process.wait(timeout=200) == 143
+    assert f"go on with --resume {tmp_path / 'streets'}" in run.said
+    run = start_command(*argv)
+    result = run.result()
+    assert result["run_dir"] == str(tmp_path / "streets") and result["metrics"]["step"] == STEPS
+    assert "VFM vit_tiny (random:0)" in run.said
+    assert_equal(undisturbed, tmp_path, result)
+
+
+def test_a_disk_that_fills_up(streets, tmp_path, start_command, undisturbed, small_disk, fill):
+    """The run fails with the reason, its last checkpoint is whole, and with room again the same command goes on."""
+    disk, env = small_disk(24), {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    patience = {"tracking.patience_seconds": 2, "train.max_failures": 0}
+    argv = [*settings(streets, disk, **patience), "--name", "streets"]
+    run = start_command(*argv, env=env)
+    run.wait_for(f"step 10/{STEPS}")
+    filler = fill(disk)
+    assert run.process.wait(timeout=300) == 1
+    assert "No space left on device" in run.said and "the checkpoints before are whole" in run.said
+    before = resolve(str(disk / "streets"))
+    load_checkpoint(before)
+    assert not [file for file in before.iterdir() if "partial" in file.name]
+    filler.unlink()
+    run = start_command(*argv, env=env)
+    result = run.result()
+    assert f"resuming after step {int(before.name.removeprefix('step_'))}" in run.said
+    assert_equal(undisturbed, tmp_path, result)
+
+
+@pytest.fixture
+def store(monkeypatch) -> Iterator[tuple[str, threading.Event]]:
+    """The URI of a bucket of a real S3 server, and an event: while it is set the server refuses all writes."""
+    refusing, answer = threading.Event(), DomainDispatcherApplication(create_backend_app)
+
+    def gate(environ: dict, start_response: Callable) -> object:
+        if refusing.is_set() and environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE"):
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            return []
+        return answer(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, gate, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    options = f"endpoint_override=127.0.0.1:{server.port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    yield f"s3://nobody:nothing@runs/of/mine?{options}", refusing
+    server.shutdown()
+
+
+def test_an_object_store_that_refuses_writes_for_a_while(
+    streets, tmp_path, start_command, undisturbed, store, run_command
+):
+    """Training goes on; the checkpoints arrive later. The run in the store is a model for all commands."""
+    uri, refusing = store
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    run = start_command(*settings(streets, uri), "--name", "streets", env=env)
+    run.wait_for(f"step 10/{STEPS}")
+    refusing.set()
+    run.wait_for("can't be written")
+    said_before = run.said.count("  loss ")
+    run.wait_for("  loss ", times=said_before + 2)
+    refusing.clear()
+    result = run.result()
+    assert "the store answers again" in run.said and "resuming after step" not in run.said
+    assert result["run_dir"].startswith("s3://nobody:nothing@runs/of/mine/streets?")
+    assert_equal(undisturbed, tmp_path, result)
+    scores = run_command("evaluate", result["run_dir"], streets.camera, "--limit", 1, "--storage", tmp_path)
+    assert scores["domains"]["camera"]["samples"] == 1
+
+
+@pytest.fixture
+def cluster(monkeypatch) -> Iterator[Cluster]:
+    """A head of two CPUs; nodes can be added and killed."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+def test_a_lost_node(streets, tmp_path, start_command, undisturbed, cluster):
+    """Two workers on two nodes; one node dies, training goes on with one worker, and grows back when a node comes."""
+    node = cluster.add_node(num_cpus=2)
+    elastic = {"train.num_workers": 2, "train.min_workers": 1, "train.regrow_seconds": 1, "train.max_failures": 9}
+    env = {"RAY_ADDRESS": cluster.address, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}
+    run = start_command(*settings(streets, tmp_path, **elastic), env=env)
+    run.wait_for(f"step 8/{STEPS}")
+    cluster.remove_node(node, allow_graceful=False)
+    run.wait_for("on 1 worker")
+    alone = workers_of(cluster)
+    for worker in alone:
+        worker.suspend()
+    cluster.add_node(num_cpus=2)
+    for worker in alone:
+        worker.resume()
+    run.wait_for("on 2 workers")
+    result = run.result()
+    steps, losses = zip(*losses_of(tmp_path, result), strict=True)
+    assert steps == tuple(range(1, STEPS + 1))
+    assert losses == pytest.approx([loss for _, loss in undisturbed["losses"]], rel=0.02)
+
+
+def workers_of(cluster: Cluster) -> list[psutil.Process]:
+    """Ray Train's, whose raylets are the cluster's."""
+    below = [child for child in psutil.process_iter(["cmdline"]) if child.info["cmdline"]]
+    named = [child for child in below if child.info["cmdline"][0].startswith("ray::RayTrainWorker")]
+    return [child for child in named if cluster.address in " ".join(child.parent().cmdline())]
