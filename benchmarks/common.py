@@ -85,6 +85,11 @@ def in_a_process(module: str, *options: str) -> dict:
     return result
 
 
+def prepare(*argv: str) -> None:
+    """A command of the pipeline, in a process of its own."""
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "pipelines", *argv], check=True, stdout=subprocess.DEVNULL)
+
+
 def machine(on: torch.device) -> dict[str, str | int | bool | None]:
     """What the figures were taken on."""
     words = {"torch": torch.__version__, "python": platform.python_version(), "commit": commit()}

@@ -8,8 +8,6 @@ workers and Ray's daemons, between two points of the steady state; start-up is s
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -77,18 +75,14 @@ def prepare(work: Path, pairs: int) -> None:
     """Raw pairs in GTAV's layout, and shards of them by codec."""
     raw = work / f"raw-{pairs}"
     if not raw.is_dir():
-        _command(
+        common.prepare(
             "scenes", str(raw), "--layout", "gtav", "--look", "camera", "--count", str(pairs), "--size", "1052x1914"
         )
     for codec in ("original", "zstd", "jpeg95"):
         if not exists(str(work / codec)):
-            _command("ingest", "gtav", str(raw), str(work / codec), "--codec", codec)
+            common.prepare("ingest", "gtav", str(raw), str(work / codec), "--codec", codec)
     (work / "raw").unlink(missing_ok=True)
     (work / "raw").symlink_to(raw)
-
-
-def _command(*argv: str) -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "pipelines", *argv], check=True, stdout=subprocess.DEVNULL)
 
 
 def measure(name: str, work: Path, steps: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,7 @@ def train(
     parent_run_id: str | None = None,
     callbacks: list[UserCallback] | None = None,
     concurrent: int = 1,
+    worker: Callable[[dict[str, Any]], object] = train_worker,
 ) -> dict[str, Any]:
     """Trains, and leaves checkpoints in the run's folder and everything else in MLflow.
 
@@ -61,6 +63,7 @@ def train(
         parent_run_id: MLflow run that a new run is nested in.
         callbacks: Ray Train callbacks, such as Tune's.
         concurrent: runs that share the cluster.
+        worker: what each training worker runs: `train_worker`, or a loop derived from its `Loop`.
 
     Raises:
         ValueError: bad input, found before anything is started; or the reason why training failed.
@@ -82,7 +85,7 @@ def train(
         "run_dir": run.folder,
     }
     trainer = TorchTrainer(
-        train_worker,
+        worker,
         train_loop_config=config,
         scaling_config=ScalingConfig(
             num_workers=_num_workers(recipe),

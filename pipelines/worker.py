@@ -1,6 +1,7 @@
 """The training loop that every Ray Train worker runs."""
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class Loop:
     def run(self) -> dict[str, float]:
         """Every step of the run that is left."""
         steps = range(self.first_step, self.recipe.train.steps)
-        stream = batches(*self.feed, steps, self.rank, self.world_size, self.config["data_cpus"])
+        stream = self._stream(steps)
         self.clock = Clock()
         for step, batch in zip(steps, stream, strict=True):
             self.clock.lap("data")
@@ -88,6 +89,9 @@ class Loop:
         if self.tracker:
             self.tracker.finish()
         return self.metrics
+
+    def _stream(self, steps: range) -> Iterator[dict[str, np.ndarray]]:
+        return batches(*self.feed, steps, self.rank, self.world_size, self.config["data_cpus"])
 
     def _describe_vfm(self) -> None:
         report = getattr(self.segmentor.backbone, "load_report", None)
