@@ -25,7 +25,15 @@ from pipelines.terminal import duration, say
 from pipelines.worker import PHASES, build_for_training, train_worker
 
 RUN_FILE = "run.json"
-_MAY_CHANGE = ("train.num_workers", "train.log_every", "train.max_failures", "data.cpus_per_worker", "tracking", "tune")
+_MAY_CHANGE = (
+    "train.num_workers",
+    "train.log_every",
+    "train.max_failures",
+    "data.cpus_per_worker",
+    "data.skip_damaged",
+    "tracking",
+    "tune",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
