@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.rare_classes import RareClasses
 
-_AUGMENTATION, _RARE, _MIXING, _SOURCE = range(1, 5)  # what a generator is for: no two share their draws
+_AUGMENTATION, _RARE, _MIXING, _SOURCE, _SUBSTITUTES = range(1, 6)  # what a generator is for: no two share their draws
 _ROUND = 1000
 
 
@@ -110,6 +110,10 @@ class Plan:
     def rng(self, position: int) -> np.random.Generator:
         """The generator of this position's augmentation."""
         return np.random.default_rng((self.seed, _AUGMENTATION, position))
+
+    def substitutes(self, position: int, num_samples: int, count: int) -> list[int]:
+        """Samples of a source of `num_samples`, to be tried in turn where this position's own is damaged."""
+        return np.random.default_rng((self.seed, _SUBSTITUTES, position)).integers(num_samples, size=count).tolist()
 
     def positions(self, step: int, rank: int, world_size: int) -> range:
         """The positions that a rank takes at a step: a contiguous part of the step's batch, within one of equal."""

@@ -2,24 +2,23 @@
 
 import hashlib
 import json
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from itertools import chain
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.codecs import LABEL_CODEC, decode_image, decode_label
+from datasets.codecs import LABEL_CODEC
 from datasets.guess import describe
 from datasets.parts import MANIFEST
+from datasets.sample import MEND, Damaged, Sample, one_line
 from datasets.storage import filesystem, listing, size, to_json, write_json, writing
 
 VERSION = 2
-_MEND = "inspect --verify finds damaged files; ingest the data set again with --overwrite"
 _CODECS = ("image_codec", "label_codec")  # what format 1 didn't have: originals and PNGs
 SCHEMA = pa.schema(
     [
@@ -76,34 +75,6 @@ class Manifest:
     def saved(self) -> dict:
         """What `manifest.json` holds: the manifest and its digest."""
         return asdict(self) | {"digest": self.digest}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One row: encoded image and label, and where they come from."""
-
-    name: str
-    image: bytes
-    label: bytes
-    height: int
-    width: int
-
-    def columns(self, left: int, right: int) -> np.ndarray:
-        """The image, BGR uint8 [h, w, 3], of which only these columns need to be right."""
-        return self._decoded("image", decode_image, self.image, self.height, self.width, left, right)
-
-    def label_ids(self) -> np.ndarray:
-        """The label, uint8 [h, w]."""
-        return self._decoded("label", decode_label, self.label, self.height, self.width)
-
-    def _decoded(self, what: str, decode: Callable[..., np.ndarray | None], *arguments) -> np.ndarray:
-        try:
-            pixels = decode(*arguments)
-        except (OSError, ValueError, TypeError, struct.error, cv2.error) as error:
-            raise ValueError(f"sample {self.name}: its {what} is damaged ({error}): {_MEND}") from error
-        if pixels is None or pixels.shape[:2] != (self.height, self.width):
-            raise ValueError(f"sample {self.name}: its {what} is damaged: {_MEND}")
-        return pixels
 
 
 def exists(uri: str) -> bool:
@@ -185,13 +156,18 @@ class _HashingSink:
 class Shards:
     """Random access to the samples of a shard folder. May be sent to Ray tasks.
 
+    Args:
+        skip_damaged: files that can't be read go into `lost`, with the reason; to read a sample of theirs is an error.
+
     Raises:
-        ValueError: not a finished shard folder, or a file of it is missing or cut short.
+        ValueError: not a finished shard folder.
+        Damaged: a file of it is missing or cut short; with `skip_damaged` only if all are.
     """
 
-    def __init__(self, uri: str):
-        self.uri = uri
+    def __init__(self, uri: str, skip_damaged: bool = False):
+        self.uri, self.skip_damaged = uri, skip_damaged
         self.manifest = read_manifest(uri)
+        self.lost: dict[str, str] = {}
         self._check_files()
 
     def __len__(self) -> int:
@@ -203,9 +179,14 @@ class Shards:
             found = sizes.get(entry["file"])
             if found != entry["bytes"]:
                 what = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"
-                raise ValueError(
-                    f"shards {self.uri}: {entry['file']} {what}: ingest the data set again with --overwrite"
-                )
+                self._lose(entry["file"], f"{entry['file']} {what}: ingest the data set again with --overwrite")
+
+    def _lose(self, file: str, reason: str) -> None:
+        self.lost[file] = f"shards {self.uri}: {reason}"
+        if not self.skip_damaged:
+            raise Damaged(self.lost[file])
+        if len(self.lost) == len(self.manifest.files):
+            raise Damaged(f"shards {self.uri}: none of its files can be read; the last: {reason}")
 
     @cached_property
     def _ends(self) -> np.ndarray:
@@ -220,20 +201,41 @@ class Shards:
         return entry["file"], index - int(self._ends[place]) + entry["rows"]
 
     def class_pixels(self) -> np.ndarray:
-        """Pixels of each class in each sample, int64 [samples, classes]."""
-        columns = [_open(self.uri, e["file"], self.manifest.digest).read(["class_pixels"]) for e in self.manifest.files]
-        return np.array(pa.concat_tables(columns)["class_pixels"].to_pylist(), np.int64)
+        """Pixels of each class in each sample, int64 [samples, classes]; 0 of samples whose file is `lost`.
+
+        Raises:
+            Damaged: a file can't be read; with `skip_damaged` only if none can.
+        """
+        return np.concatenate([self._class_pixels(**entry) for entry in self.manifest.files])
+
+    def _class_pixels(self, file: str, rows: int, **_) -> np.ndarray:
+        shape = rows, len(self.manifest.class_pixels)
+        if file not in self.lost:
+            try:
+                with _naming(f"{file} can't be read"):
+                    table = _open(self.uri, file, self.manifest.digest).read(["class_pixels"])
+                    return np.array(table["class_pixels"].to_pylist(), np.int64).reshape(shape)
+            except Damaged as error:
+                self._lose(file, str(error))
+        return np.zeros(shape, np.int64)
 
     def read(self, index: int) -> Sample:
-        """The index-th sample, still encoded. Raises ValueError if its file is damaged there."""
+        """The index-th sample, still encoded. Raises Damaged if its file is `lost` or can't be read there."""
         file, row_group = self.locate(index)
-        try:
+        if file in self.lost:
+            raise Damaged(self.lost[file])
+        with _naming(f"shards {self.uri}: {file} can't be read at sample {index}"):
             opened = _open(self.uri, file, self.manifest.digest)
             row = opened.read_row_group(row_group, columns=_SAMPLE, use_threads=False).to_pylist()[0]
-        except (OSError, pa.ArrowException) as error:
-            place = f"shards {self.uri}: {file} can't be read at sample {index}"
-            raise ValueError(f"{place} ({error}): {_MEND}") from error
-        return Sample(**row)
+            return Sample(**row)
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, pa.ArrowException) as error:
+        raise Damaged(f"{place} ({one_line(error)}): {MEND}") from error
 
 
 _SAMPLE = [field.name for field in fields(Sample)]

@@ -3,15 +3,18 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import chain, zip_longest
 
 import cv2
 import numpy as np
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.exceptions import RayTaskError
 
 from datasets.augment import Columns
-from datasets.plan import Plan
+from datasets.plan import Pick, Plan
+from datasets.sample import OR_SKIP, Damaged
 from datasets.shards import Shards
 
 _SAMPLES_PER_TASK = 16
@@ -20,6 +23,7 @@ _STEPS_AHEAD = 8
 _BLOCK_BYTES = 32 << 20
 _STORE_BYTES_PER_RANK = 400 << 20
 _PAUSE_SECONDS = 0.05
+_SUBSTITUTES = 50  # were nine samples of ten damaged, one draw in 200 would find none
 
 
 Augmentation = Callable[
@@ -49,16 +53,43 @@ class Loader:
         cv2.setNumThreads(1)
         steps = batch["id"] + self.first_step
         positions = np.concatenate([self.plan.positions(int(step), self.rank, self.world_size) for step in steps])
-        images, labels = zip(*map(self.load, positions.tolist()), strict=True)
-        if len(sizes := {label.shape for label in labels}) > 1:
+        rows = [self.load(position) for position in positions.tolist()]
+        if len(sizes := {row["label"].shape for row in rows}) > 1:
             raise ValueError(f"samples of sizes {sorted(sizes)} in a batch: end with a crop and padding to one size")
-        return {"image": np.stack(images), "label": np.stack(labels), "position": positions}
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]} | {"position": positions}
 
-    def load(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """BGR uint8 [h, w, 3] and train ids uint8 [h, w]."""
+    def load(self, position: int) -> dict[str, np.ndarray | str]:
+        """One row of a batch; a sample that is damaged is replaced by another of its source, if that skips such.
+
+        Returns:
+            `image` BGR uint8 [h, w, 3], `label` train ids uint8 [h, w], the sample's `name`, and `damage`: what is
+            wrong with the one that the plan has there, or "".
+
+        Raises:
+            Damaged: the sample is, and its source doesn't skip such; or all of many substitutes are, too.
+        """
         pick = self.plan.pick(position)
+        try:
+            return self._load(pick, position) | {"damage": ""}
+        except Damaged as error:
+            if not self.sources[pick.source].skip_damaged:
+                raise Damaged(f"{error}; {OR_SKIP}") from error
+            return self._substitute(pick.source, position) | {"damage": str(error)}
+
+    def _load(self, pick: Pick, position: int) -> dict[str, np.ndarray | str]:
         sample = self.sources[pick.source].read(pick.index)
-        return self.augment(sample.columns, sample.label_ids(), self.plan.rng(position), pick.wanted)
+        image, label = self.augment(sample.columns, sample.label_ids(), self.plan.rng(position), pick.wanted)
+        return {"image": image, "label": label, "name": sample.name}
+
+    def _substitute(self, number: int, position: int) -> dict[str, np.ndarray | str]:
+        source = self.sources[number]
+        for index in self.plan.substitutes(position, len(source), _SUBSTITUTES):
+            with suppress(Damaged):
+                return self._load(Pick(number, index), position)
+        raise Damaged(
+            f"shards {source.uri}: {_SUBSTITUTES} samples in a row are damaged, so hardly any can be read: "
+            "ingest the data set again with --overwrite"
+        )
 
 
 def batches(
@@ -80,7 +111,11 @@ def batches(
         num_cpus: CPUs that this rank's decoding may hold at a time.
 
     Yields:
-        `image` BGR uint8 [b, h, w, 3], `label` train ids uint8 [b, h, w], `position` int64 [b]; b is the rank's share.
+        `image` BGR uint8 [b, h, w, 3], `label` train ids uint8 [b, h, w], `position` int64 [b],
+        `name` of each sample and `damage`, str [b], as in `Loader.load`; b is the rank's share.
+
+    Raises:
+        ValueError: what `Loader` raises.
     """
     share = len(plan.positions(0, rank, world_size))
     per_task = max(1, _SAMPLES_PER_TASK // share)
@@ -96,7 +131,7 @@ def batches(
 
     length = _TASKS_PER_DATASET * per_task
     parts = [steps[start : start + length] for start in range(0, len(steps), length)]
-    with ThreadPoolExecutor(1) as thread:
+    with _plain_errors(), ThreadPoolExecutor(1) as thread:
         begun = thread.submit(begin, steps[:length]) if steps else None
         for part, following in zip_longest(parts, parts[1:]):
             begin_next = max(part.start, part.stop - _STEPS_AHEAD)
@@ -104,6 +139,17 @@ def batches(
                 if following and step == begin_next:
                     begun = thread.submit(begin, following)
                 yield batch
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Ray adds lines of its own, about retries, to a task's error: this leaves the first one, which is the task's."""
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, ValueError):
+            raise ValueError(str(error.cause).splitlines()[0]) from error
+        raise
 
 
 class Pause(ExecutionCallback):
@@ -122,6 +168,7 @@ def _limit(num_cpus: float) -> None:
     context = ray.data.DataContext.get_current()
     context.custom_execution_callback_classes = [Pause]
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # else Ray leaves the reason out
     context.target_max_block_size = _BLOCK_BYTES
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(

@@ -1,7 +1,6 @@
 """What a run tells of its steps: numbers for MLflow, a line on the terminal, a stop where the loss is no number."""
 
 import resource
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,30 +9,51 @@ from pipelines.clock import Clock
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.tracking import Tracker
-from rein_core.ranks import mean_over_ranks
+from rein_core.ranks import mean_over_ranks, sum_over_ranks
 
 
 class Journal:
     """Every rank keeps one, as the numbers are means over all ranks; the first rank's is the one that writes.
 
     Args:
-        names: positions in the stream → names of the samples there.
         first_step: of finished steps when this run, or what is left of it, began.
+        skipped: how many damaged samples had been replaced by then, as far as this rank is to count them.
     """
 
-    def __init__(
-        self, recipe: Recipe, tracker: Tracker | None, names: Callable[[list[int]], list[str]], first_step: int
-    ):
-        self.settings, self.tracker, self.names, self.first_step = recipe.train, tracker, names, first_step
-        self.unseen: list[tuple[int, Tensor, list[int]]] = []
+    def __init__(self, recipe: Recipe, tracker: Tracker | None, first_step: int, skipped: int = 0):
+        self.settings, self.tracker, self.first_step = recipe.train, tracker, first_step
+        self.skips, self.skipped = recipe.data.skip_damaged, skipped
+        self.told: set[str] = set()
+        self.unseen: list[tuple[int, Tensor, list[str]]] = []
 
     def due(self, step: int) -> bool:
         """Whether this step is told of. Only then the device is waited for."""
         return step % self.settings.log_every == 0 or step in (self.settings.steps, self.first_step + 1)
 
-    def note(self, step: int, loss: Tensor, positions: list[int]) -> None:
-        """Keeps what `check` looks at."""
-        self.unseen.append((step, loss.detach(), positions))
+    def skip(self, damage: list[str]) -> None:
+        """Counts the samples of a batch that were replaced, and says what was wrong with each the first time.
+
+        Args:
+            damage: of each sample; "" where it was not replaced.
+        """
+        reasons = list(filter(None, damage))
+        self.skipped += len(reasons)
+        for reason in dict.fromkeys(reasons):
+            if reason not in self.told:
+                say(f"skipped: {reason}")
+        self.told.update(reasons)
+
+    def all_skipped(self, device: torch.device) -> int:
+        """How many samples of the run were replaced, over all ranks, which must all call this."""
+        return int(sum_over_ranks(torch.tensor(self.skipped, device=device))) if self.skips else self.skipped
+
+    def note(self, step: int, loss: Tensor, names: list[str]) -> None:
+        """Keeps what `check` looks at.
+
+        Args:
+            names: of the step's samples.
+        """
+        self.unseen.append((step, loss.detach(), names))
 
     def check(self) -> None:
         """Looks at all losses since the last look.
@@ -42,10 +62,10 @@ class Journal:
             ValueError: one is no number; it is named with its step and samples.
         """
         finite = torch.stack([loss for _, loss, _ in self.unseen]).isfinite().tolist() if self.unseen else []
-        for (step, loss, positions), good in zip(self.unseen, finite, strict=True):
+        for (step, loss, names), good in zip(self.unseen, finite, strict=True):
             if not good:
                 raise ValueError(
-                    f"the loss is {loss.item()} at step {step}, samples {', '.join(self.names(positions))}: lower "
+                    f"the loss is {loss.item()} at step {step}, samples {', '.join(names)}: lower "
                     "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
                 )
         self.unseen.clear()
@@ -60,6 +80,7 @@ class Journal:
         self.check()
         losses = torch.stack([torch.stack(list(part.values())) for part in parts]).mean(dim=0)
         means = mean_over_ranks(losses).tolist()
+        skipped = {"skipped_samples": self.all_skipped(losses.device)} if self.skips else {}
         if not self.tracker:
             return
         values = {name: mean for name, mean in zip(parts[0], means, strict=True) if not _of_a_layer(name)}
@@ -67,7 +88,7 @@ class Journal:
         speed = self.settings.batch_size * self._steps_since_last(step) / max(sum(recent.values()), 1e-9)
         times = {f"time/{phase}": seconds for phase, seconds in recent.items()}
         numbers = {"images_per_second": speed, "memory_gib": _peak_memory()}
-        self.tracker.metrics(values | times | state | numbers, step)
+        self.tracker.metrics(values | times | state | numbers | skipped, step)
         left = (self.settings.steps - step) * self.settings.batch_size / speed
         waited = recent.get("data", 0.0) / sum(recent.values())
         say(

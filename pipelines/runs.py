@@ -19,7 +19,7 @@ from rein_core.checkpoint import RECIPE, WEIGHTS
 RUN_FILE = "run.json"
 BEST = "best"
 _MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
-_MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "tracking", "tune")
+_MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "data.skip_damaged", "tracking", "tune")
 
 
 @dataclass

@@ -98,6 +98,11 @@ class Data(Settings):
         [],
         description="transforms of mmseg's registry, {'type': …}, that run after augment, in this order",
     )
+    skip_damaged: bool = Field(
+        False,
+        description="a sample of train that can't be read is replaced by another of its source, named, and counted in "
+        "MLflow (skipped_samples); False: it stops the run",
+    )
     cpus_per_worker: float | None = Field(
         None, gt=0, description="CPUs for decoding, a training worker; None: what is free"
     )

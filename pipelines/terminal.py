@@ -24,5 +24,6 @@ def quiet() -> None:
     by_file = [name for name in logging.root.manager.loggerDict if "/ray/" in name]  # so Ray names some of them
     for name in ("ray.data", "ray.train", "mlflow", *by_file):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # Ray's are not; nobody writes into them
     warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # float16's scaler may skip first steps
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -31,6 +31,7 @@ class TrainerState:
         self.segmentor, self.clip_grad = segmentor, recipe.optimizer.clip_grad
         self.optimizer, self.schedule = build_optimizer(segmentor, recipe.optimizer, recipe.train.steps)
         self.grad_norm: Tensor | None = None
+        self.skipped = 0  # damaged samples that were replaced before the loaded checkpoint, over all ranks
         self.scaler = grad_scaler(device, recipe.train.precision)
         self.ema = Ema(segmentor, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
@@ -77,14 +78,16 @@ class TrainerState:
         """The segmentor has the moving averages inside of this, if there are any."""
         return self.ema.swapped() if self.ema else nullcontext()
 
-    def save(self, folder: Path, step: int) -> None:
+    def save(self, folder: Path, step: int, skipped: int = 0) -> None:
         """Writes `folder`/trainer.pt, tensors and plain numbers only, with the averages swapped in (`averaged`).
 
         Args:
             step: of finished steps; it is the stream's position too.
+            skipped: damaged samples that were replaced until then, over all ranks.
         """
         state = {
             "step": step,
+            "skipped": skipped,
             "optimizer": self.optimizer.state_dict(),
             "schedule": _plain(self.schedule.state_dict()),
             "scaler": self.scaler.state_dict(),
@@ -105,6 +108,7 @@ class TrainerState:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.load(state["weights"])
+        self.skipped = state.get("skipped", 0)
         return state["step"]
 
 

@@ -68,7 +68,7 @@ class Loop:
         self.first_step = self._resume()
         self.feed = build_feed(recipe)
         self.bell = Bell(config["run_dir"])
-        self.journal = Journal(recipe, self.tracker, self._names, self.first_step)
+        self.journal = Journal(recipe, self.tracker, self.first_step, self.state.skipped if self.rank == 0 else 0)
         self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
         self.clock, self.metrics = Clock(), {}
 
@@ -80,7 +80,7 @@ class Loop:
         for step, batch in zip(steps, stream, strict=True):
             self.clock.lap("data")
             parts = self._step(step, batch)
-            self._tell(step + 1, parts, batch["position"].tolist())
+            self._tell(step + 1, parts, batch)
             self._validate(step + 1)
             stopping = self._asked_to_stop(step + 1)
             self._checkpoint(step + 1, now=stopping)
@@ -98,11 +98,6 @@ class Loop:
         if report and self.tracker:
             say(f"VFM {report}")
             self.tracker.tags({"vfm": str(report), "vfm.digest": report.digest})
-
-    def _names(self, positions: list[int]) -> list[str]:
-        sources, plan, _ = self.feed
-        picks = map(plan.pick, positions)
-        return [sources[pick.source].read(pick.index).name for pick in picks]
 
     def _step(self, step: int, batch: dict[str, np.ndarray]) -> list[dict[str, torch.Tensor]]:
         """One step of the optimizer. Returns the losses of its parts: one, or more if gradients are accumulated."""
@@ -125,8 +120,9 @@ class Loop:
             self.clock.lap("backward")
         return {name: value.detach() for name, value in logged.items()}
 
-    def _tell(self, step: int, parts: list[dict[str, torch.Tensor]], positions: list[int]) -> None:
-        self.journal.note(step, torch.stack([losses["loss"] for losses in parts]).mean(), positions)
+    def _tell(self, step: int, parts: list[dict[str, torch.Tensor]], batch: dict[str, np.ndarray]) -> None:
+        self.journal.skip(batch["damage"].tolist())
+        self.journal.note(step, torch.stack([losses["loss"] for losses in parts]).mean(), batch["name"].tolist())
         if self.journal.due(step):
             self.journal.write(step, parts, self.clock, self.state.metrics())
 
@@ -179,24 +175,25 @@ class Loop:
         if not (now or due):
             return
         self.journal.check()
+        skipped = self.journal.all_skipped(self.device)
         if self.tracker:
             self.tracker.flush(_FLUSH_SECONDS)  # so that a run resumed from here has no gap
         metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total)}
         ray.train.report(
             metrics,
-            checkpoint=self._save(step) if self.rank == 0 else None,
+            checkpoint=self._save(step, skipped) if self.rank == 0 else None,
             checkpoint_dir_name=f"step_{step:06d}",
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         )
         self.clock.lap("checkpoint")
 
-    def _save(self, step: int) -> Checkpoint:
+    def _save(self, step: int, skipped: int) -> Checkpoint:
         folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
         provenance = self.config["provenance"] | {"step": step}
         try:
             with self.state.averaged():
                 save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
-                self.state.save(folder, step)
+                self.state.save(folder, step, skipped)
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
             raise OSError(
                 f"the checkpoint of step {step} can't be written to {folder} ({' '.join(str(error).split())}): free "

@@ -6,7 +6,12 @@ import torch.distributed as dist
 
 def mean_over_ranks(value: torch.Tensor) -> torch.Tensor:
     """The mean over all ranks, which must all call this; the value itself where there is one rank."""
+    several = dist.is_available() and dist.is_initialized()
+    return sum_over_ranks(value) / dist.get_world_size() if several else value
+
+
+def sum_over_ranks(value: torch.Tensor) -> torch.Tensor:
+    """The sum over all ranks, which must all call this; the value itself where there is one rank."""
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(value, op=dist.ReduceOp.SUM)
-        value = value / dist.get_world_size()
     return value

@@ -5,10 +5,15 @@ import contextlib
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
+
+from datasets.sample import Sample
+from datasets.shards import read_manifest, write_file, write_manifest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -75,3 +80,27 @@ def streets(tmp_path_factory, run_command) -> argparse.Namespace:
         run_command("ingest", layout, raw, shards, "--name", name)
         setattr(made, name, str(shards))
     return made
+
+
+@pytest.fixture
+def in_files(streets, tmp_path) -> Path:
+    """The game's shards anew, 5 samples a file instead of 10."""
+    folder, (file,) = tmp_path / "in-files", Path(streets.game).glob("*.parquet")
+    folder.mkdir()
+    rows = pq.read_table(file).to_pylist()
+    parts = [rows[:5], rows[5:]]
+    entries = [write_file(str(folder), f"part-{i}.parquet", part) for i, part in enumerate(parts)]
+    write_manifest(str(folder), replace(read_manifest(streets.game), files=entries))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spoil() -> Callable[[Path, Sample], None]:
+    """Overwrites the stored image of a sample in a file, which keeps its size."""
+
+    def overwrite(file: Path, sample: Sample) -> None:
+        data = file.read_bytes()
+        assert data.count(sample.image) == 1
+        file.write_bytes(data.replace(sample.image, bytes(len(sample.image))))
+
+    return overwrite

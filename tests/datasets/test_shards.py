@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from datasets.codecs import encode_image, encode_label
-from datasets.shards import MANIFEST, Sample, Shards, decode, find_damage, read_manifest, write_file
+from datasets.sample import Damaged, Sample
+from datasets.shards import MANIFEST, Shards, _open, decode, find_damage, read_manifest, write_file
 
 
 @pytest.fixture
@@ -59,11 +60,49 @@ def test_a_cut_file_is_refused(copy):
 
 def test_a_damaged_file_is_named_when_it_is_read(copy):
     file = next(copy.glob("*.parquet"))
+    lose_footer(file)
+    with pytest.raises(Damaged, match=rf"{file.name} can't be read at sample 0 .*inspect --verify"):
+        Shards(str(copy)).read(0)
+    with pytest.raises(Damaged, match=rf"{file.name} can't be read .*inspect --verify"):
+        Shards(str(copy)).class_pixels()
+
+
+def lose_footer(file: Path) -> None:
+    """What Parquet reads first; the file keeps its size."""
     data = bytearray(file.read_bytes())
     footer = int.from_bytes(data[-8:-4], "little")
     data[-8 - footer : -8] = bytes(footer)
     file.write_bytes(data)
-    with pytest.raises(ValueError, match=rf"(?s){file.name} can't be read at sample 0 .*inspect --verify"):
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-9]), lose_footer])
+def test_the_other_files_are_read_if_damage_is_skipped(streets, in_files, damage):
+    """A damaged one is named, and as its samples have no class counts, none is drawn by class."""
+    damage(in_files / "part-0.parquet")
+    shards, whole = Shards(str(in_files), skip_damaged=True), Shards(streets.game)
+    counts, expected = shards.class_pixels(), whole.class_pixels()
+    assert not counts[:5].any() and expected[:5].any() and np.array_equal(counts[5:], expected[5:])
+    assert list(shards.lost) == ["part-0.parquet"] and f"{in_files}: part-0.parquet " in shards.lost["part-0.parquet"]
+    with pytest.raises(Damaged, match=r"part-0\.parquet"):
+        shards.read(4)
+    assert len(shards) == 10 and shards.read(5) == whole.read(5)
+    damage(in_files / "part-1.parquet")
+    _open.cache_clear()
+    with pytest.raises(Damaged, match=r"none of its files can be read; the last: part-1\.parquet"):
+        Shards(str(in_files), skip_damaged=True).class_pixels()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"class_pixels", b"class_pixelz"), (b"image", b"imagf"), (b"00001", b"\xff\xff\xff\xff\xff")]
+)
+def test_what_parquet_does_not_notice_is_damage_too(copy, before, after):
+    """Columns of other names, names that are no text."""
+    file = next(copy.glob("*.parquet"))
+    data = file.read_bytes()
+    assert before in data
+    file.write_bytes(data.replace(before, after))
+    with pytest.raises(Damaged, match=rf"{file.name} can't be read"):
+        Shards(str(copy)).class_pixels()
         Shards(str(copy)).read(0)
 
 

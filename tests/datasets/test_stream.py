@@ -3,13 +3,16 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
 from datasets import stream
 from datasets.augment import Augment
 from datasets.plan import Plan
+from datasets.sample import Damaged
 from datasets.shards import Shards
 from datasets.stream import Loader, batches
 
@@ -29,7 +32,7 @@ def test_ray_delivers_the_plan_in_order(streets):
     for batch in streamed[:2]:
         for image, label, position in zip(batch["image"], batch["label"], batch["position"], strict=True):
             expected = plain.load(int(position))
-            assert np.array_equal(image, expected[0]) and np.array_equal(label, expected[1])
+            assert np.array_equal(image, expected["image"]) and np.array_equal(label, expected["label"])
     resumed = list(batches(*feed(streets), range(3, 6), rank=1, world_size=2))
     for late, whole in zip(resumed, streamed[3:], strict=True):
         assert np.array_equal(late["image"], whole["image"][2:])
@@ -91,3 +94,55 @@ def test_a_full_buffer_takes_no_core_from_the_trainer(streets):
         time.sleep(2)
         share = (time.process_time() - spent) / 2
     assert share < 0.35
+
+
+def damaged_feed(streets, folder: Path, skip: bool) -> tuple[list[Shards], Plan, Augment]:
+    sources = [Shards(str(folder), skip), Shards(streets.camera, skip)]
+    return sources, feed(streets)[1], AUGMENT
+
+
+def test_damaged_samples_are_replaced_alike_on_any_ranks_and_after_a_resume(streets, in_files, spoil):
+    """One sample and a whole file: the others come as ever, and substitutes are of the same source."""
+    whole = list(batches(*feed(streets), range(6)))
+    first = Shards(str(in_files)).read(2)
+    spoil(in_files / "part-0.parquet", first)
+    (in_files / "part-1.parquet").unlink()
+    made = damaged_feed(streets, in_files, skip=True)
+    streamed = list(batches(*made, range(6)))
+    picks = [made[1].pick(position) for position in range(24)]
+    bad = [pick.source == 0 and pick.index in (2, 5, 6, 7, 8, 9) for pick in picks]
+    rows = [row for batch in streamed for row in zip(batch["name"], batch["damage"], batch["image"], strict=True)]
+    usual = [row for batch in whole for row in zip(batch["name"], batch["damage"], batch["image"], strict=True)]
+    left = {made[0][0].read(index).name for index in (0, 1, 3, 4)}
+    assert {True, False} == set(bad)
+    for pick, replaced, (name, damage, image), (own, none, pixels) in zip(picks, bad, rows, usual, strict=True):
+        assert none == "" and (name in left if replaced else name == own and np.array_equal(image, pixels))
+        reason = f"sample {first.name}: its image is damaged" if pick.index == 2 else "part-1.parquet is missing"
+        assert reason in damage if replaced else damage == ""
+    assert len({name for (name, *_), replaced in zip(rows, bad, strict=True) if replaced}) > 1
+    for late, early in zip(batches(*made, range(3, 6), rank=1, world_size=2), streamed[3:], strict=True):
+        assert all(np.array_equal(late[column], early[column][2:]) for column in early)
+
+
+def test_a_damaged_sample_stops_the_stream_if_it_is_not_to_be_skipped(streets, in_files, spoil):
+    sample = Shards(str(in_files)).read(2)
+    spoil(in_files / "part-0.parquet", sample)
+    words = f"^sample {sample.name}: its image is damaged.*; or train without it: data.skip_damaged=True$"
+    with pytest.raises(ValueError, match=words):
+        list(batches(*damaged_feed(streets, in_files, skip=False), range(6)))
+
+
+def test_nothing_but_damage_is_skipped(streets, in_files, spoil):
+    """A source without one good sample, and an augmentation that fails."""
+    sources, plan, _ = damaged_feed(streets, in_files, skip=True)
+    for index in range(10):
+        spoil(in_files / f"part-{index // 5}.parquet", sources[0].read(index))
+    position = next(position for position in range(20) if plan.pick(position).source == 0)
+    with pytest.raises(Damaged, match=f"shards {in_files}: 50 samples in a row are damaged"):
+        Loader(sources, plan, AUGMENT, 0, 0, 1).load(position)
+
+    def fails(image, label, rng, wanted):
+        raise ValueError("this augmentation fails")
+
+    with pytest.raises(ValueError, match="this augmentation fails"):
+        Loader([Shards(streets.game, True), sources[1]], plan, fails, 0, 0, 1).load(position)

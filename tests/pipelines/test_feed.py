@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from datasets.shards import Shards
 from datasets.stream import Loader, batches
 from pipelines.feed import build_feed, check_feed
 from pipelines.recipe import parse_recipe
@@ -109,3 +110,29 @@ def test_samples_of_several_sizes_make_no_batch(streets):
     drawn = {"type": "RandomResize", "scale": (128, 64), "ratio_range": (0.5, 2.0), "keep_ratio": True}
     with pytest.raises(ValueError, match="in a batch: end with a crop and padding to one size"):
         check_feed(recipe(streets, augment=None, transforms=[drawn]))
+
+
+def test_files_that_are_left_out_are_said_and_never_drawn_by_class(streets, in_files, capsys):
+    data = {"train": [str(in_files)], "rare_class_temperature": 0.1, "rare_class_pixels": 60}
+    (in_files / "part-1.parquet").unlink()
+    with pytest.raises(ValueError, match=r"part-1\.parquet is missing: .*; or train without .*skip_damaged=True"):
+        check_feed(recipe(streets, **data))
+    skipping = recipe(streets, **data, skip_damaged=True)
+    check_feed(skipping)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert f"{in_files}: part-1.parquet is missing" in line and line.endswith("its 5 samples are left out")
+    _, plan, _ = build_feed(skipping)
+    assert {plan.pick(position).index for position in range(200)} == set(range(5))
+    (in_files / "part-0.parquet").unlink()
+    with pytest.raises(ValueError, match="none of its files can be read") as error:
+        check_feed(skipping)
+    assert "or train without" not in str(error.value)
+
+
+def test_a_damaged_sample_of_the_first_batch_is_found_before_anything_starts(streets, in_files, spoil):
+    made = recipe(streets, train=[str(in_files)])
+    index = build_feed(made)[1].pick(0).index
+    spoil(in_files / f"part-{index // 5}.parquet", Shards(str(in_files)).read(index))
+    with pytest.raises(ValueError, match=r"its image is damaged: .*; or train without it: data.skip_damaged=True"):
+        check_feed(made)
+    check_feed(recipe(streets, train=[str(in_files)], skip_damaged=True))
