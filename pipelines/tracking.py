@@ -52,13 +52,18 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
             found = mlflow.get_experiment_by_name(experiment)
             if found:
                 return found.experiment_id
-            artifacts = None if server else (Path(storage).resolve() / "mlartifacts").as_uri()
-            return mlflow.create_experiment(experiment, artifact_location=artifacts)
+            return mlflow.create_experiment(experiment, artifact_location=_artifacts(uri))
     except MlflowException as error:
         raise ValueError(
             f"MLflow at {uri} can't be used ({str(error).splitlines()[0]}): start it, unset MLFLOW_TRACKING_URI, or "
             "train --offline"
         ) from error
+
+
+def _artifacts(uri: str) -> str | None:
+    """Beside a store that is a file, as MLflow would take the working folder; a server has its own place."""
+    file = uri.removeprefix("sqlite:///")
+    return None if file == uri else (Path(file).resolve().parent / "mlartifacts").as_uri()
 
 
 def place(recipe: Recipe) -> dict[str, Any]:

@@ -30,6 +30,12 @@ def test_each_storage_has_its_own_store(tmp_path, monkeypatch):
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/mine.db"
 
 
+def test_artifacts_lie_beside_a_file_of_the_users_choice(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/own.db")
+    experiment = mlflow.get_experiment(tracking.configure(str(tmp_path / "runs")))
+    assert experiment.artifact_location == (tmp_path / "mlartifacts").as_uri()
+
+
 def test_metrics_and_pictures_arrive(tmp_path):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     run_id = tracking.create_run("first", recipe)
@@ -130,11 +136,14 @@ def wait_until_it_answers(process: subprocess.Popen, folder: Path, port: int) ->
     raise AssertionError((folder / "server.log").read_text()[-2000:])
 
 
-def test_an_unreachable_store_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_an_unreachable_store_is_named_soon_and_passed_over_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(ValueError, match="MLflow at http://127.0.0.1:9 can't be used"):
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="MLflow at http://127.0.0.1:9 can't be used .* train --offline"):
         tracking.configure(str(tmp_path))
+    assert time.monotonic() - started < 30 and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+    tracking.configure(str(tmp_path), offline=True)
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def test_settings_become_dotted_params():
