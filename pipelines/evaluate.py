@@ -21,7 +21,10 @@ from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from rein_core import predict_labels
 from rein_core.checkpoint import load_checkpoint
-from rein_core.metrics import IoUMeter
+from rein_core.metrics import ConfusionMeter
+
+MEANS = ("mIoU", "mAcc", "aAcc", "fwIoU")
+"""The scores that are one number a domain."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The command: returns {"domains": {name: {"mIoU", "IoU", "aAcc", …}}, "mean_mIoU"}, in percent."""
+    """The command: returns {"domains": {name: {"mIoU", "IoU", "mAcc", …}}, "mean_mIoU"}, in percent."""
     tracking.configure(args.storage)
     sources = [Shards(uri) for uri in args.shards]
     segmentor, values, provenance = load_checkpoint(models.resolve(args.model), args.vfm_weights)
@@ -78,10 +81,12 @@ def domain_names(sources: list[Shards]) -> list[str]:
     return names
 
 
-def evaluate_shards(segmentor: nn.Module, shards: Shards, short_edge: int | None, indices: Iterable[int]) -> IoUMeter:
+def evaluate_shards(
+    segmentor: nn.Module, shards: Shards, short_edge: int | None, indices: Iterable[int]
+) -> ConfusionMeter:
     """Areas over these samples. Where labels are coarser than the 19 classes, predictions are collapsed to them."""
     space = LABEL_SPACES[shards.manifest.label_space]
-    meter = IoUMeter(len(space.classes))
+    meter = ConfusionMeter(len(space.classes))
     for index in indices:
         image, truth = decode(shards.read(index))
         meter.update(_collapse(predict_labels(segmentor, image, short_edge), space), truth)
@@ -105,11 +110,14 @@ def _collapse(prediction: np.ndarray, space: LabelSpace) -> np.ndarray:
     return prediction if space is CITYSCAPES else space.collapse(prediction)
 
 
-def summarize(meter: IoUMeter, space: LabelSpace) -> dict[str, Any]:
-    """mIoU, IoU by class and pixel accuracy in percent. Classes that the truth never shows are left out."""
-    scores = meter.compute()
-    known = {name: round(iou, 2) for name, iou in zip(space.classes, scores["IoU"], strict=True) if iou == iou}
-    return {"mIoU": round(scores["mIoU"], 2), "IoU": known, "aAcc": round(scores["aAcc"], 2)}
+def summarize(meter: ConfusionMeter, space: LabelSpace) -> dict[str, Any]:
+    """All of the meter's scores, those a class by name. Classes that the truth never shows are left out."""
+    return {
+        name: {c: round(v, 2) for c, v in zip(space.classes, score, strict=True) if v == v}
+        if isinstance(score, list)
+        else round(score, 2)
+        for name, score in meter.compute().items()
+    }
 
 
 def resolution(short_edge: int | None) -> str:
@@ -125,7 +133,7 @@ def table(result: dict[str, Any]) -> str:
     rows = [
         [name, *(f"{d['IoU'][name]:.1f}" if name in d["IoU"] else "" for d in domains.values())] for name in classes
     ]
-    rows += [[f"**{key}**", *(f"**{d[key]:.1f}**" for d in domains.values())] for key in ("mIoU", "aAcc")]
+    rows += [[f"**{key}**", *(f"**{d[key]:.1f}**" for d in domains.values())] for key in MEANS]
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -158,8 +166,8 @@ def _track(result: dict, drawn: dict[str, dict[str, np.ndarray]], recipe: Recipe
 
 
 def flat_metrics(kind: str, domain: str, scores: dict[str, Any]) -> dict[str, float]:
-    """Scores under the names they have in MLflow: kind/domain/mIoU, …/aAcc and …/IoU/class."""
-    values = {f"{kind}/{domain}/{key}": scores[key] for key in ("mIoU", "aAcc")}
+    """Scores under the names they have in MLflow: kind/domain/mIoU, …/mAcc, …/aAcc, …/fwIoU and …/IoU/class."""
+    values = {f"{kind}/{domain}/{key}": scores[key] for key in MEANS}
     return values | {f"{kind}/{domain}/IoU/{name}": iou for name, iou in scores["IoU"].items()}
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import mlflow
 import pyarrow.fs as pafs
+import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from torch import nn
 
 from datasets import storage
-from rein_core.checkpoint import RECIPE, WEIGHTS
+from rein_core.checkpoint import RECIPE, WEIGHTS, load_checkpoint
 
 CHECKPOINT = "checkpoint"
 """The artifact of a logged model that is our checkpoint folder."""
@@ -37,6 +39,20 @@ def resolve(model: str) -> Path:
     raise ValueError(
         f"model {model}: neither a checkpoint folder (with {RECIPE}) nor a run (with run.json), runs:/ or models:/"
     )
+
+
+def load(model: str, vfm_weights: str | None = None) -> tuple[nn.Module, dict, dict]:
+    """The segmentor in eval mode, on the GPU if there is one, its recipe and its provenance.
+
+    Args:
+        model: as in `resolve`.
+        vfm_weights: the VFM's weight file, where it lies elsewhere than it did in training.
+
+    Raises:
+        ValueError, FileNotFoundError: as `resolve` and `load_checkpoint`.
+    """
+    segmentor, recipe, provenance = load_checkpoint(resolve(model), vfm_weights)
+    return segmentor.to("cuda" if torch.cuda.is_available() else "cpu"), recipe, provenance
 
 
 def _last_checkpoint(run: str) -> Path:

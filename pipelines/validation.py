@@ -1,4 +1,4 @@
-"""Validation inside a training run: every rank takes its part of each domain, and the areas are summed."""
+"""Validation inside a training run: every rank takes its part of each domain, and the counts are summed."""
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ def validate(
     for name, shards in zip(names, target + source, strict=True):
         indices = evenly_spread(len(shards), recipe.data.val_samples)[rank::world_size]
         meter = evaluate_shards(segmentor, shards, recipe.test.short_edge, indices)
-        _sum_over_ranks(meter.areas, world_size, next(segmentor.parameters()).device)
+        _sum_over_ranks(meter.counts, world_size, next(segmentor.parameters()).device)
         metrics |= flat_metrics("val", name, summarize(meter, LABEL_SPACES[shards.manifest.label_space]))
         if tracker:
             _draw(segmentor, shards, name, recipe, step, tracker)
@@ -35,11 +35,11 @@ def validate(
     return metrics
 
 
-def _sum_over_ranks(areas: torch.Tensor, world_size: int, device: torch.device) -> None:
+def _sum_over_ranks(counts: torch.Tensor, world_size: int, device: torch.device) -> None:
     if world_size > 1:
-        total = areas.to(device)
+        total = counts.to(device)
         dist.all_reduce(total)
-        areas.copy_(total)
+        counts.copy_(total)
 
 
 def _draw(segmentor: nn.Module, shards: Shards, domain: str, recipe: Recipe, step: int, tracker: Tracker) -> None:

@@ -9,7 +9,7 @@ from datasets.labels import CITYSCAPES, IDD_LITE, IGNORE
 from datasets.shards import Shards
 from pipelines.evaluate import domain_names, evaluate_shards, evenly_spread, summarize
 from pipelines.report import colorize, legend, overlay, panel
-from rein_core.metrics import IoUMeter
+from rein_core.metrics import ConfusionMeter
 
 
 def test_predictions_are_collapsed_to_groups():
@@ -34,10 +34,13 @@ def test_scores_of_a_perfect_segmentor(streets, monkeypatch):
 
 
 def test_summary_counts_by_hand():
-    meter = IoUMeter(19)
+    meter = ConfusionMeter(19)
     meter.update(np.array([[0, 0, 2, 2]], np.uint8), np.array([[0, 2, 2, 255]], np.uint8))
     scores = summarize(meter, CITYSCAPES)
-    assert scores == {"mIoU": 50.0, "IoU": {"road": 50.0, "building": 50.0}, "aAcc": 66.67}
+    assert scores == {
+        "mIoU": 50.0, "IoU": {"road": 50.0, "building": 50.0},
+        "mAcc": 75.0, "Acc": {"road": 100.0, "building": 50.0}, "aAcc": 66.67, "fwIoU": 50.0
+    }  # fmt: skip
 
 
 def test_names_of_domains_never_collide():

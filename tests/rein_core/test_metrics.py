@@ -1,19 +1,21 @@
-"""The meter against mmseg's own IoUMetric over several images."""
+"""The meter against mmseg's own IoUMetric over several images, and by hand."""
 
 import numpy as np
 import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
-from rein_core.metrics import IoUMeter
+from rein_core.metrics import ConfusionMeter
+
+CLASSES = ["road", "sidewalk", "building", "wall", "fence"]
 
 
 def test_scores_are_mmsegs():
     rng = np.random.default_rng(0)
     images = [(rng.integers(0, 5, (20, 30)), rng.integers(0, 5, (20, 30))) for _ in range(4)]
-    metric = IoUMetric()
-    metric.dataset_meta = {"classes": ["road", "sidewalk", "building", "wall", "fence"]}
-    meter = IoUMeter(5)
+    metric = IoUMetric(iou_metrics=["mIoU"])
+    metric.dataset_meta = {"classes": CLASSES}
+    meter = ConfusionMeter(5)
     for prediction, truth in images:
         truth[:3] = 255
         meter.update(prediction, truth)
@@ -21,13 +23,31 @@ def test_scores_are_mmsegs():
             {},
             [{"pred_sem_seg": {"data": torch.tensor(prediction)}, "gt_sem_seg": {"data": torch.tensor(truth)}}],
         )
+    by_class = IoUMetric.total_area_to_metrics(*(sum(areas) for areas in zip(*metric.results, strict=True)))
     theirs, ours = metric.compute_metrics(metric.results), meter.compute()
-    assert ours["mIoU"] == pytest.approx(theirs["mIoU"], abs=0.01)
-    assert ours["aAcc"] == pytest.approx(theirs["aAcc"], abs=0.01)
+    for score in ("mIoU", "mAcc", "aAcc"):
+        assert ours[score] == pytest.approx(theirs[score], abs=0.01)
+    assert ours["IoU"] == pytest.approx(100 * by_class["IoU"]) and ours["Acc"] == pytest.approx(100 * by_class["Acc"])
 
 
 def test_a_class_that_the_truth_never_shows_has_no_score():
-    meter = IoUMeter(3)
+    meter = ConfusionMeter(3)
     meter.update(np.array([[0, 2, 1]]), np.array([[0, 1, 1]]))
     scores = meter.compute()
     assert scores["IoU"][:2] == [100, 50] and np.isnan(scores["IoU"][2]) and scores["mIoU"] == 75
+
+
+def test_frequent_classes_weigh_more():
+    meter = ConfusionMeter(3)
+    meter.update(np.array([[0, 0, 0, 0]]), np.array([[0, 0, 0, 1]]))
+    assert meter.counts.tolist() == [[3, 0, 0], [1, 0, 0], [0, 0, 0]]
+    scores = meter.compute()
+    assert scores["fwIoU"] == pytest.approx(75 * 3 / 4) and scores["mAcc"] == 50 and scores["aAcc"] == 75
+
+
+@pytest.mark.parametrize(
+    ("prediction", "words"), [([[0, 3]], "ids up to 3 where there are 3 classes"), ([[0]], r"\(1, 1\) for .* \(1, 2\)")]
+)
+def test_what_is_no_prediction_is_refused(prediction, words):
+    with pytest.raises(ValueError, match=words):
+        ConfusionMeter(3).update(np.array(prediction), np.array([[0, 1]]))
