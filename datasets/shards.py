@@ -235,7 +235,15 @@ def _naming(place: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, LookupError, pa.ArrowException) as error:
+        if _store_failed(error):
+            raise OSError(f"{place} ({one_line(error)}): its store fails: go on when it is back") from error
         raise Damaged(f"{place} ({one_line(error)}): {MEND}") from error
+
+
+def _store_failed(error: Exception) -> bool:
+    """Whether it was not the file: such a sample may be there a moment later. Arrow's own errors have no errno."""
+    failed = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    return failed and (error.errno is not None or "AWS Error" in str(error))
 
 
 _SAMPLE = [field.name for field in fields(Sample)]

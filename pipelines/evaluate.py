@@ -20,7 +20,6 @@ from pipelines.report import panel
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from rein_core import predict_labels
-from rein_core.checkpoint import load_checkpoint
 from rein_core.metrics import ConfusionMeter
 
 MEANS = ("mIoU", "mAcc", "aAcc", "fwIoU")
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: returns {"domains": {name: {"mIoU", "IoU", "mAcc", …}}, "mean_mIoU"}, in percent."""
     tracking.configure(args.storage)
     sources = [Shards(uri) for uri in args.shards]
-    segmentor, values, provenance = load_checkpoint(models.resolve(args.model), args.vfm_weights)
+    segmentor, values, provenance = models.load(args.model, args.vfm_weights)
     recipe = parse_recipe(values)
     short_edge = args.short_edge or recipe.test.short_edge
     domains, drawn = {}, {}
@@ -84,7 +83,7 @@ def domain_names(sources: list[Shards]) -> list[str]:
 def evaluate_shards(
     segmentor: nn.Module, shards: Shards, short_edge: int | None, indices: Iterable[int]
 ) -> ConfusionMeter:
-    """Areas over these samples. Where labels are coarser than the 19 classes, predictions are collapsed to them."""
+    """Counts over these samples. Where labels are coarser than the 19 classes, predictions are collapsed to them."""
     space = LABEL_SPACES[shards.manifest.label_space]
     meter = ConfusionMeter(len(space.classes))
     for index in indices:

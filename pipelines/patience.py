@@ -1,7 +1,7 @@
 """A file system that waits while its store refuses writes: an outage or a full disk costs a run time, not its life.
 
-Ray's controller and workers write checkpoints and snapshots through it. A file appears whole or not at all, so the
-checkpoint before stays valid whatever happens.
+Ray's controller and workers write checkpoints and snapshots through it. A file is gathered in memory and appears whole
+or, where the process dies, not at all, so the checkpoint before stays valid whatever happens.
 """
 
 import io
@@ -114,6 +114,9 @@ class _Whole(io.BytesIO):
         super().__init__()
         self.put = put
 
+    def __del__(self) -> None:
+        super().close()  # what nobody closed is not whole
+
     def close(self) -> None:
         if not self.closed:
             try:
@@ -124,7 +127,8 @@ class _Whole(io.BytesIO):
 
 
 def _reason(error: OSError) -> str:
-    return " ".join(str(error).split())
+    """In one line, and without the words by which Ray knows S3's errors: it would try all of it three times."""
+    return " ".join(str(error).split()).replace("AWS Error", "S3's error")
 
 
 def _given_up(path: str, error: OSError, seconds: float) -> OSError:

@@ -15,7 +15,6 @@ from pipelines import models, tracking
 from pipelines.report import legend, overlay
 from pipelines.terminal import say
 from rein_core import predict_labels
-from rein_core.checkpoint import load_checkpoint
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     files = find_images(Path(args.images))
     tracking.configure(args.storage)
-    segmentor, recipe, _ = load_checkpoint(models.resolve(args.model), args.vfm_weights)
+    segmentor, recipe, _ = models.load(args.model, args.vfm_weights)
     short_edge = args.short_edge or recipe["test"]["short_edge"]
     unreadable = []
     for done, (name, file) in enumerate(files.items(), start=1):

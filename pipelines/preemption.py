@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from datasets import storage
@@ -30,7 +30,9 @@ class Bell:
         """Whether the run should stop."""
         now = time.monotonic()
         if not self.rang and now >= self.looked + _LOOK_SECONDS:
-            self.looked, self.rang = now, storage.size(self.folder, _ASKED) is not None
+            self.looked = now
+            with suppress(OSError):  # a store that is away has nothing to say
+                self.rang = storage.size(self.folder, _ASKED) is not None
         return self.rang
 
 
@@ -56,7 +58,10 @@ def on_sigterm(folder: str, end: Callable[[], None]) -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         say("SIGTERM: saving a checkpoint")
         step = _wait_until_saved(folder)
-        end()
+        try:
+            end()
+        except Exception as error:  # whatever MLflow raises: the exit code must say what happened
+            say(f"warning: the MLflow run stays open: {error}")
         told = f"no worker saved within {_PATIENCE} s: stopped as it was"
         say(f"{told if step is None else f'stopped after step {step}'}: go on with --resume {folder}")
         stopped.set()
@@ -72,10 +77,13 @@ def on_sigterm(folder: str, end: Callable[[], None]) -> Iterator[None]:
 
 
 def _wait_until_saved(folder: str) -> int | None:
-    storage.write_json(folder, _ASKED, {})
-    deadline = time.monotonic() + _PATIENCE
+    deadline, asked = time.monotonic() + _PATIENCE, False
     while time.monotonic() < deadline:
-        if said := storage.read_json(folder, _SAVED):
-            return said["step"]
+        with suppress(OSError):  # the store may be away for a while
+            if not asked:
+                storage.write_json(folder, _ASKED, {})
+                asked = True
+            if said := storage.read_json(folder, _SAVED):
+                return said["step"]
         time.sleep(0.5)
     return None

@@ -52,32 +52,38 @@ def _with_gpus(recipe: Recipe, nodes: list[dict[str, float]], gpus: float, concu
             f"train.num_workers: {needed} workers need a GPU each, and the cluster has {gpus:g}: set fewer, or "
             "train.use_gpu=True to wait for those that an autoscaler starts"
         )
-    left = (_cpus(nodes) - workers) / workers
-    if gpus < needed and not recipe.data.cpus_per_worker:
+    if recipe.train.use_gpu and not recipe.data.cpus_per_worker:
         raise ValueError("train.use_gpu=True waits for nodes: say how many CPUs decode, data.cpus_per_worker=8 or so")
-    data_cpus = recipe.data.cpus_per_worker if gpus < needed else min(left, recipe.data.cpus_per_worker or left)
-    return _checked(Resources({"CPU": 1.0, "GPU": 1.0}, round(data_cpus, 2), threads=1), workers, nodes)
+    if recipe.train.use_gpu:
+        return Resources({"CPU": 1.0, "GPU": 1.0}, recipe.data.cpus_per_worker, threads=1)
+    left = (_cpus(nodes) - workers) / workers
+    data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
+    return _checked(Resources({"CPU": 1.0, "GPU": 1.0}, data_cpus, threads=1), workers, nodes)
 
 
 def _without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int) -> Resources:
     workers, cpus = recipe.train.num_workers * concurrent, _cpus(nodes)
-    worker_cpus = round(min(cpus / 2 / workers, cpus / 2), 2)
     if recipe.train.min_workers:
-        worker_cpus = _one_a_node(workers, nodes)
+        return _elastic_without(recipe, nodes, concurrent)
+    worker_cpus = round(min(cpus / 2 / workers, cpus / 2), 2)
     left = (cpus - worker_cpus * workers) / workers
     data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
     return _checked(Resources({"CPU": worker_cpus}, data_cpus, threads=max(1, int(cpus / workers))), workers, nodes)
 
 
-def _one_a_node(workers: int, nodes: list[dict[str, float]]) -> float:
-    """After a loss of nodes two workers on one of them would hold all its CPUs, and nothing would decode."""
-    cpus = sorted((node.get("CPU", 0.0) for node in nodes), reverse=True)[:workers]
-    if len(cpus) < workers:
+def _elastic_without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int) -> Resources:
+    """One worker a node: two on one, after a loss of others, would hold all its CPUs, and nothing would decode."""
+    least, most = recipe.train.min_workers * concurrent, recipe.train.num_workers * concurrent
+    if least > len(nodes):
         raise ValueError(
-            f"train.min_workers: on CPUs elastic training takes one worker a node, and {workers} workers are more than "
-            f"the {len(nodes)} nodes: set fewer train.num_workers"
+            f"train.min_workers: on CPUs elastic training takes one worker a node, and {least} workers are more than "
+            f"the {len(nodes)} nodes: set fewer"
         )
-    return round(_PER_NODE * min(cpus), 2)
+    smallest = sorted((node.get("CPU", 0.0) for node in nodes), reverse=True)[:most][-1]
+    left = round((1 - _PER_NODE) * smallest, 2)
+    data_cpus = min(left, recipe.data.cpus_per_worker or left)
+    share = Resources({"CPU": round(_PER_NODE * smallest, 2)}, data_cpus, threads=max(1, int(smallest)))
+    return _checked(share, most, nodes)
 
 
 def _checked(share: Resources, workers: int, nodes: list[dict[str, float]]) -> Resources:

@@ -1,7 +1,9 @@
 """A run's folder, on a disk or in an object store: Ray's checkpoints and snapshots, `run.json`, and the best so far."""
 
+import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from datasets import storage
 from pipelines import tracking
 from pipelines.patience import Patient
 from pipelines.recipe import known_keys, parse_recipe
-from pipelines.settings import Recipe
+from pipelines.settings import Recipe, absolute
 from rein_core.checkpoint import RECIPE, WEIGHTS
 
 RUN_FILE = "run.json"
@@ -66,6 +68,7 @@ class Run:
     @classmethod
     def reopen(cls, folder: str, recipe: Recipe) -> "Run":
         """A killed run. Raises ValueError if `folder` is no run or was trained with another recipe."""
+        folder = absolute(folder)  # workers run in other folders
         values = storage.read_json(folder, RUN_FILE)
         if values is None:
             raise ValueError(f"--resume {folder}: no {RUN_FILE} in it: give the folder that train named as its run")
@@ -78,13 +81,16 @@ class Run:
             )
         tracking.configure(**tracking.place(recipe))
         if not tracking.find_run(values["mlflow_run_id"]):
-            raise ValueError(f"--resume {folder}: its MLflow run is not in the store: set tracking.storage as it was")
-        return cls(storage.join(folder), recipe, values["mlflow_run_id"])
+            raise ValueError(
+                f"--resume {folder}: its MLflow run is not in {tracking.where()}: set MLFLOW_TRACKING_URI, --offline "
+                "and tracking.storage as they were"
+            )
+        tracking.reopen_run(values["mlflow_run_id"])
+        return cls(folder, recipe, values["mlflow_run_id"])
 
     def storage_arguments(self) -> dict[str, Any]:
         """Where Ray Train writes, as arguments of its `RunConfig`."""
-        files, path = storage.filesystem(self.folder)
-        patient = pafs.PyFileSystem(Patient(files, self.recipe.tracking.patience_seconds))
+        patient, path = _patient(self.folder, self.recipe.tracking.patience_seconds)
         return {"name": self.name, "storage_path": path.rsplit("/", 1)[0], "storage_filesystem": patient}
 
 
@@ -98,22 +104,34 @@ def last_checkpoint(folder: str) -> str | None:
     return checkpoint and storage.join(folder, checkpoint.path.rsplit("/", 1)[-1])
 
 
-def best_score(folder: str) -> float:
+def best_score(folder: str, patience_seconds: float) -> float:
     """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none."""
-    description = storage.read_json(storage.join(folder, BEST), RECIPE)
-    return description["provenance"]["mIoU"] if description else -1.0
+    files, path = _patient(storage.join(folder, BEST), patience_seconds)
+    if files.get_file_info(f"{path}/{RECIPE}").type == pafs.FileType.NotFound:
+        return -1.0
+    with files.open_input_stream(f"{path}/{RECIPE}") as stream:
+        return json.loads(stream.read())["provenance"]["mIoU"]
 
 
 def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:
-    """Puts a local checkpoint in place of the best one. What tells of it goes first and comes last, so that a run
-    killed meanwhile has no best one, and finds it again when it goes on."""
-    best = storage.join(folder, BEST)
-    files, path = storage.filesystem(best)
-    patient = pafs.PyFileSystem(Patient(files, patience_seconds))
-    storage.delete(best, [RECIPE])
-    patient.create_dir(path)
-    for name in (WEIGHTS, RECIPE):
-        pafs.copy_files(str(checkpoint / name), f"{path}/{name}", destination_filesystem=patient, use_threads=False)
+    """Puts a local checkpoint in place of the best one.
+
+    The old one stays until the new weights are there. A run that is killed while names change has no best one, and
+    finds it again when it goes on from the checkpoint before.
+    """
+    files, path = _patient(storage.join(folder, BEST), patience_seconds)
+    files.create_dir(path)
+    incoming = f"{path}/incoming-{WEIGHTS}"
+    pafs.copy_files(str(checkpoint / WEIGHTS), incoming, destination_filesystem=files, use_threads=False)
+    with suppress(FileNotFoundError):
+        files.delete_file(f"{path}/{RECIPE}")
+    files.move(incoming, f"{path}/{WEIGHTS}")
+    pafs.copy_files(str(checkpoint / RECIPE), f"{path}/{RECIPE}", destination_filesystem=files, use_threads=False)
+
+
+def _patient(folder: str, seconds: float) -> tuple[pafs.FileSystem, str]:
+    files, path = storage.filesystem(folder)
+    return pafs.PyFileSystem(Patient(files, seconds)), path
 
 
 def _setting(recipe: Recipe, key: str) -> Any:

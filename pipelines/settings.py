@@ -2,12 +2,22 @@
 
 import os
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 
 def absolute(uri: str) -> str:
-    """A local path from the root, since workers run in other folders; a URI as it is."""
+    """A local path from the root, since workers run in other folders; a URI as it is.
+
+    Raises:
+        ValueError: the URI has a password in it, which would be in every log, checkpoint and MLflow run.
+    """
+    if "://" in uri and urlsplit(uri).password:
+        raise ValueError(
+            f"{urlsplit(uri).scheme}://…@{urlsplit(uri).hostname}: a key in a URI would be in logs and checkpoints: "
+            "give it by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role"
+        )
     return uri if "://" in uri else os.path.abspath(uri)
 
 
@@ -145,7 +155,8 @@ class Train(Settings):
         None,
         ge=1,
         description="where nodes are lost, train goes on from the last checkpoint with no fewer workers than these, "
-        "and grows back to num_workers; None: it waits until all are there",
+        "and grows back to num_workers; None: it waits until all are there. A batch that doesn't divide is shared out "
+        "unevenly; with heads of mmseg's own, samples of a larger share then count less",
     )
     regrow_seconds: float = Field(
         60.0, ge=0, description="how often it looks for nodes to grow back; growing goes back to the last checkpoint"
@@ -197,7 +208,10 @@ class Tracking(Settings):
     )
     offline: bool = Field(False, description="log into a file in storage whatever MLFLOW_TRACKING_URI says")
     patience_seconds: float = Field(
-        600.0, ge=0, description="how long storage may refuse writes, being full or away, before the run fails"
+        600.0,
+        ge=0,
+        description="how long storage may refuse a file, being full or away, before that counts as a failure of "
+        "a worker (train.max_failures)",
     )
 
     @field_validator("storage")

@@ -26,6 +26,7 @@ from pipelines.terminal import say
 _LONGEST_PARAM = 500
 _LAST_WAIT = 60
 _TRIES = 2
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
 _HOPELESS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 PARENT = "mlflow.parentRunId"
 
@@ -138,8 +139,23 @@ def find_run(run_id: str | None) -> bool:
     """Whether the configured store knows this run: a checkpoint may come from another one."""
     try:
         return bool(run_id and MlflowClient().get_run(run_id))
-    except MlflowException:
-        return False
+    except MlflowException as error:
+        if error.error_code in _UNKNOWN:
+            return False
+        raise ValueError(f"MLflow at {where()} does not answer ({str(error).splitlines()[0]}): start it") from error
+
+
+def where() -> str:
+    """The configured store."""
+    return mlflow.get_tracking_uri()
+
+
+def reopen_run(run_id: str) -> None:
+    """Marks a run that goes on as RUNNING, in the job that this is."""
+    client = MlflowClient()
+    client.update_run(run_id, status="RUNNING")
+    for name, value in _job().items():
+        client.set_tag(run_id, name, value)
 
 
 def end_run(run_id: str, status: str) -> None:

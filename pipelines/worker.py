@@ -145,7 +145,7 @@ class Loop:
         """In the run's folder; the score of the one that is there is in its provenance, also after a resume."""
         chosen_on, run_dir = self.recipe.train.keep_best, self.config["run_dir"]
         score = self.metrics.get("source_mIoU" if chosen_on == "source" else "mIoU")
-        if score is None or score <= runs.best_score(run_dir):
+        if score is None or score <= runs.best_score(run_dir, self.recipe.tracking.patience_seconds):
             return
         provenance = self.config["provenance"] | {"step": step, "chosen_on": chosen_on, "mIoU": score}
         with tempfile.TemporaryDirectory(prefix="best-") as temporary:

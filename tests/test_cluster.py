@@ -116,7 +116,7 @@ def test_only_cpu_nodes_are_left_for_decoding(cpu_nodes):
     """When every GPU trains, nothing else fits on its node, and the shares add up to the CPU nodes."""
     gpu, cpu = node_types("gpu")["gpu_spot"]["resources"], node_types("cpu")["cpu"]["resources"]
     recipe = parse_recipe({"train": {"num_workers": 4, "batch_size": 16}})
-    got = share(recipe, {"CPU": 4.0 * gpu["CPU"] + cpu_nodes * cpu["CPU"], "GPU": 4.0})
+    got = share(recipe, [gpu] * 4 + [cpu] * cpu_nodes)
     assert got.worker == gpu
     assert 4 * got.data_cpus == cpu_nodes * cpu["CPU"]
 

@@ -7,7 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from datasets.shards import MANIFEST, Shards, decode, exists
-from datasets.storage import filesystem, listing
+from datasets.storage import filesystem, join, listing
 from pipelines.settings import absolute
 
 
@@ -23,7 +23,8 @@ def bucket() -> Iterator[str]:
 
 def test_options_of_a_uri_stay_out_of_its_path(bucket):
     uri = bucket.format("a/b")
-    assert absolute(uri) == uri
+    assert absolute("s3://streets/a?region=us-east-1") == "s3://streets/a?region=us-east-1"
+    assert join(uri, "c").split("?") == ["s3://nobody:nothing@streets/a/b/c", uri.split("?")[1]]
     assert filesystem(uri)[1] == "streets/a/b"
 
 
@@ -59,3 +60,18 @@ def test_raw_data_in_the_store(streets, bucket, run_command, tmp_path):
             stream.write(file.read_bytes())
     result = run_command("ingest", "gtav", bucket.format("raw"), tmp_path / "out", "--name", "game")
     assert result["digest"] == Shards(streets.game).manifest.digest
+
+
+def test_a_store_that_is_away_is_no_damage(streets, run_command):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    endpoint = f"127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
+    uri = f"s3://nobody:nothing@away/game?endpoint_override={endpoint}&allow_bucket_creation=true"
+    run_command("ingest", "gtav", streets.raw_gtav, uri, "--name", "game")
+    shards = Shards(uri, skip_damaged=True)
+    server.stop()
+    with pytest.raises(OSError, match="part-00000.parquet can't be read at sample 3 .*: its store fails"):
+        shards.read(3)
+    with pytest.raises(OSError, match="its store fails"):
+        shards.class_pixels()
+    assert not shards.lost

@@ -24,7 +24,7 @@ STEPS = 200
 def head(free_port):
     """A Ray head of its own; its processes, and only they, are ended."""
     dashboard, gcs = free_port(), free_port()
-    env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
+    env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0", "RAY_JOB_STOP_WAIT_TIME_S": "150"}
     env["PATH"] = f"{BIN}:{env['PATH']}"
     env.pop("RAY_ADDRESS", None)
     with tempfile.TemporaryDirectory(prefix="ray") as temp:
@@ -103,6 +103,8 @@ def test_the_readmes_commands(head, streets, tmp_path, clone, recipe):
     assert 15 <= stopped_at < STEPS and run.info.status == "KILLED"
     assert run.data.tags["ray.job_submission_id"] == "streets-1"
     code, said = _run(go_on, env, clone)
+    run = client.get_run(run.info.run_id)
+    assert run.info.status == "FINISHED" and run.data.tags["ray.job_submission_id"] == "streets-2"
     assert code == 0 and f"resuming after step {stopped_at}" in said and "succeeded" in said, said[-4000:]
     assert resolve(str(runs / "streets")).name == f"step_{STEPS:06d}"
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]

@@ -1,5 +1,6 @@
 """A store that refuses: a real full disk, files that appear whole or not at all."""
 
+import gc
 import os
 import pickle
 import shutil
@@ -35,6 +36,15 @@ def test_it_is_the_file_system_below(tmp_path):
     files.delete_dir(str(tmp_path / "copy"))
     infos = files.get_file_info(pafs.FileSelector(str(tmp_path)))
     assert sorted(info.base_name for info in infos) == ["a", "moved"]
+
+
+def test_what_nobody_closes_is_not_written(tmp_path):
+    write(patient(5), tmp_path / "file", b"old content")
+    stream = patient(5).open_output_stream(str(tmp_path / "file"))
+    stream.write(b"ne")
+    del stream
+    gc.collect()
+    assert (tmp_path / "file").read_bytes() == b"old content"
 
 
 def test_what_is_missing_is_missing_at_once(tmp_path):

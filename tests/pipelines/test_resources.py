@@ -38,6 +38,8 @@ def test_gpus_that_an_autoscaler_will_start():
         share(recipe(8, use_gpu=True), head)
     got = share(recipe(8, use_gpu=True, data={"cpus_per_worker": 6}), head)
     assert got.worker == {"CPU": 1.0, "GPU": 1.0} and got.data_cpus == 6
+    some_are_up = head + [{"CPU": 1.0, "GPU": 1.0}] * 2
+    assert share(recipe(4, min_workers=2, use_gpu=True, data={"cpus_per_worker": 4}), some_are_up).data_cpus == 4
 
 
 def test_elastic_on_gpus_starts_with_those_that_are_there():
@@ -50,5 +52,6 @@ def test_elastic_on_cpus_is_one_worker_a_node():
     nodes = [{"CPU": 2.0}, {"CPU": 4.0}, {"CPU": 8.0}]
     got = share(recipe(2, min_workers=1), nodes)
     assert all(2 * got.worker["CPU"] > node["CPU"] for node in nodes[:2]) and got.worker["CPU"] < 4
+    assert share(recipe(4, min_workers=1), nodes[:1]).worker["CPU"] == 1.2, "as many as there are"
     with pytest.raises(ValueError, match="4 workers are more than the 3 nodes"):
-        share(recipe(4, min_workers=1), nodes)
+        share(recipe(4, min_workers=4), nodes)

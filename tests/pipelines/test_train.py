@@ -12,6 +12,8 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from pipelines.models import resolve
+from pipelines.recipe import load_recipe
+from pipelines.runs import Run
 from rein_core.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,6 +182,7 @@ def test_a_loss_that_is_no_number_stops_the_run(streets, tmp_path, run_command):
         ({"model.decode_head.num_querys": 3}, "num_querys"),
         ({"train.num_workers": 100, "train.batch_size": 100}, "too many for"),
         ({"train.min_workers": 3, "train.num_workers": 2}, "train.min_workers=3, train.num_workers=2"),
+        ({"tracking.storage": "s3://me:secret@bucket/runs"}, r"s3://…@bucket: a key in a URI would be in logs"),
         ({"tracking.storage": "s3://bucket/runs"}, "can't lie in an object store: name a server"),
     ],
 )
@@ -194,6 +197,17 @@ def test_resume_refuses_what_does_not_fit(streets, trained, tmp_path, run_comman
     changed = settings(streets, trained["storage"], **{"optimizer.lr": 0.5})
     with pytest.raises(ValueError, match=r"other values of optimizer\.lr"):
         run_command("train", RECIPE, *changed, "--resume", trained["run_dir"])
+
+
+def test_a_run_is_found_from_any_folder(streets, trained, monkeypatch):
+    """Workers run elsewhere, so a relative path becomes absolute."""
+    monkeypatch.chdir(trained["storage"])
+    options = settings(streets, trained["storage"])[1::2]
+    run = Run.reopen(Path(trained["run_dir"]).name, load_recipe(RECIPE, options))
+    assert run.folder == trained["run_dir"]
+    client = MlflowClient(f"sqlite:///{trained['storage']}/mlflow.db")
+    assert client.get_run(run.mlflow_run_id).info.status == "RUNNING"
+    client.set_terminated(run.mlflow_run_id, "FINISHED")
 
 
 def test_register_evaluate_and_predict(streets, trained, tmp_path, run_command):
