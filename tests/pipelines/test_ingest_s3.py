@@ -11,20 +11,29 @@ from datasets.storage import filesystem, join, listing
 from pipelines.settings import absolute
 
 
+@pytest.fixture(scope="module", autouse=True)
+def keys() -> Iterator[None]:
+    """The server takes any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        yield
+
+
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """A URI with `{}` for the path in its bucket. The server takes any key."""
+    """A URI with `{}` for the path in its bucket."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     options = f"endpoint_override=127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
-    yield f"s3://nobody:nothing@streets/{{}}?{options}&allow_bucket_creation=true"
+    yield f"s3://streets/{{}}?{options}&allow_bucket_creation=true"
     server.stop()
 
 
 def test_options_of_a_uri_stay_out_of_its_path(bucket):
     uri = bucket.format("a/b")
     assert absolute("s3://streets/a?region=us-east-1") == "s3://streets/a?region=us-east-1"
-    assert join(uri, "c").split("?") == ["s3://nobody:nothing@streets/a/b/c", uri.split("?")[1]]
+    assert join(uri, "c").split("?") == ["s3://streets/a/b/c", uri.split("?")[1]]
     assert filesystem(uri)[1] == "streets/a/b"
 
 
@@ -66,7 +75,7 @@ def test_a_store_that_is_away_is_no_damage(streets, run_command):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     endpoint = f"127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
-    uri = f"s3://nobody:nothing@away/game?endpoint_override={endpoint}&allow_bucket_creation=true"
+    uri = f"s3://away/game?endpoint_override={endpoint}&allow_bucket_creation=true"
     run_command("ingest", "gtav", streets.raw_gtav, uri, "--name", "game")
     shards = Shards(uri, skip_damaged=True)
     server.stop()
