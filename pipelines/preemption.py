@@ -13,7 +13,7 @@ from pipelines.terminal import say
 EXIT_CODE = 128 + signal.SIGTERM
 _ASKED, _SAVED = "stop-asked.json", "stop-saved.json"
 _PATIENCE = 120
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _AWAY_SECONDS = 1.0, 30.0
 
 
 class Bell:
@@ -31,8 +31,10 @@ class Bell:
         now = time.monotonic()
         if not self.rang and now >= self.looked + _LOOK_SECONDS:
             self.looked = now
-            with suppress(OSError):  # a store that is away has nothing to say
+            try:
                 self.rang = storage.size(self.folder, _ASKED) is not None
+            except OSError:  # a store that is away has nothing to say, and takes seconds to say so
+                self.looked = time.monotonic() + _AWAY_SECONDS
         return self.rang
 
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -41,6 +44,13 @@ class Command:
         deadline = time.monotonic() + seconds
         while self.said[self.before :].count(words) < times:
             assert time.monotonic() < deadline and self.process.poll() is None, f"{words!r} in {self.said[-4000:]}"
+            time.sleep(0.1)
+
+    def wait_for_checkpoint(self, storage: Path, seconds: float = 300) -> None:
+        """Until a run in this folder has one that it can go on from."""
+        deadline = time.monotonic() + seconds
+        while not list(storage.glob("*/checkpoint_manager_snapshot.json")):
+            assert time.monotonic() < deadline and self.process.poll() is None, self.said[-4000:]
             time.sleep(0.1)
 
     def workers(self) -> list[psutil.Process]:
@@ -100,3 +110,35 @@ def fill() -> Callable[[Path], Path]:
                 return folder / "filler"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def mlflow_server() -> Callable[[Path, int], AbstractContextManager]:
+    """Gives a context: MLflow's own server on a port, with its store in a folder, until it is killed at the end."""
+    return contextmanager(_mlflow_server)
+
+
+def _mlflow_server(folder: Path, port: int) -> Iterator[None]:
+    argv = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{folder}/server.db",
+            "--artifacts-destination", str(folder / "art")]  # fmt: skip
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with open(folder / "server.log", "a") as log:
+        process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_until_it_answers(process, folder, port)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_until_it_answers(process: subprocess.Popen, folder: Path, port: int) -> None:
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+            return
+        except OSError:
+            assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
+            time.sleep(0.25)
+    raise AssertionError((folder / "server.log").read_text()[-2000:])

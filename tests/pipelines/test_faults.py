@@ -18,7 +18,7 @@ from rein_core.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "rein_dinov2_s_camvid_smoke"
-STEPS = 60
+STEPS = 120
 NOBODY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
 
 
@@ -62,7 +62,7 @@ def assert_equal(undisturbed: dict, store: Path, result: dict) -> None:
 def test_a_worker_that_is_killed(streets, tmp_path, start_command, undisturbed):
     """In the middle of a step. No MLflow server answers, and none is asked."""
     run = start_command(*settings(streets, tmp_path), "--offline", env=NOBODY)
-    run.wait_for(f"step 10/{STEPS}")
+    run.wait_for_checkpoint(tmp_path)
     run.workers()[0].kill()
     result = run.result()
     assert "resuming after step" in run.said
@@ -73,7 +73,7 @@ def test_a_driver_that_is_killed_and_one_that_is_asked_to_stop(streets, tmp_path
     """kill -9, then SIGTERM, and each time the same command again."""
     argv = [*settings(streets, tmp_path), "--name", "streets"]
     run = start_command(*argv)
-    run.wait_for(f"step 10/{STEPS}")
+    run.wait_for_checkpoint(tmp_path)
     run.process.kill()
     run = start_command(*argv)
     run.wait_for("resuming after step")
@@ -94,7 +94,7 @@ def test_a_disk_that_fills_up(streets, tmp_path, start_command, undisturbed, sma
     patience = {"tracking.patience_seconds": 2, "train.max_failures": 0}
     argv = [*settings(streets, disk, **patience), "--name", "streets"]
     run = start_command(*argv, env=env)
-    run.wait_for(f"step 10/{STEPS}")
+    run.wait_for_checkpoint(disk)
     filler = fill(disk)
     assert run.process.wait(timeout=300) == 1
     assert "No space left on device" in run.said and "the checkpoints before are whole" in run.said
@@ -105,6 +105,24 @@ def test_a_disk_that_fills_up(streets, tmp_path, start_command, undisturbed, sma
     run = start_command(*argv, env=env)
     result = run.result()
     assert f"resuming after step {int(before.name.removeprefix('step_'))}" in run.said
+    assert_equal(undisturbed, tmp_path, result)
+
+
+def test_an_mlflow_server_that_is_away_for_a_while(
+    streets, tmp_path, start_command, undisturbed, mlflow_server, free_port
+):
+    """Killed and started again: training goes on, and what was logged meanwhile arrives later."""
+    port = free_port()
+    env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    with mlflow_server(tmp_path, port):
+        run = start_command(*settings(streets, tmp_path / "runs"), env=env)
+        run.wait_for(f"step 10/{STEPS}")
+    run.wait_for("  loss ", times=run.said.count("  loss ") + 2)
+    run.wait_for("its results wait")
+    with mlflow_server(tmp_path, port):
+        result = run.result()
+    (tmp_path / "server.db").rename(tmp_path / "mlflow.db")
+    assert "resuming after step" not in run.said
     assert_equal(undisturbed, tmp_path, result)
 
 
@@ -135,9 +153,8 @@ def test_an_object_store_that_is_away_for_a_while(streets, tmp_path, start_comma
     run = start_command(*settings(streets, uri), "--name", "streets", env=env)
     run.wait_for(f"step 10/{STEPS}")
     refusing.set()
+    run.wait_for("  loss ", times=run.said.count("  loss ") + 2)
     run.wait_for("can't be written or read")
-    said_before = run.said.count("  loss ")
-    run.wait_for("  loss ", times=said_before + 2)
     refusing.clear()
     result = run.result()
     assert "the store answers again" in run.said and "resuming after step" not in run.said
@@ -163,7 +180,7 @@ def test_a_lost_node(streets, tmp_path, start_command, undisturbed, cluster):
     elastic = {"train.num_workers": 2, "train.min_workers": 1, "train.regrow_seconds": 1, "train.max_failures": 9}
     env = {"RAY_ADDRESS": cluster.address, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}
     run = start_command(*settings(streets, tmp_path, **elastic), env=env)
-    run.wait_for(f"step 8/{STEPS}")
+    run.wait_for_checkpoint(tmp_path)
     cluster.remove_node(node, allow_graceful=False)
     run.wait_for("on 1 worker")
     alone = workers_of(cluster)

@@ -1,14 +1,7 @@
 """MLflow: stores don't leak into each other, and a lost server stops nothing."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -84,12 +77,14 @@ def test_numbers_arrive_where_pictures_can_not(tmp_path, capsys, monkeypatch):
     assert "artifact store" in (told := capsys.readouterr().err) and "the last results are lost" in told
 
 
-def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(tmp_path, capsys, monkeypatch, free_port):
+def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(
+    tmp_path, capsys, monkeypatch, free_port, mlflow_server
+):
     """A real server, killed and started again on its port."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    with server(tmp_path, port):
+    with mlflow_server(tmp_path, port):
         recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
         tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("lost", recipe)))
         tracker.metrics({"loss": 1.0}, 1)
@@ -100,40 +95,12 @@ def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(tmp_path
     for step in (2, 3, 4):
         tracker.metrics({"loss": float(step)}, step)
     assert not tracker.flush(2)
-    with server(tmp_path, port):
+    with mlflow_server(tmp_path, port):
         assert tracker.flush(60)
         history = tracker.client.get_metric_history(tracker.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(step, step) for step in (1, 2, 3, 4)]
     told = capsys.readouterr().err
     assert told.count("does not answer, its results wait") == told.count("answers again") == 1
-
-
-@contextmanager
-def server(folder: Path, port: int) -> Iterator[None]:
-    """MLflow's own, until the block ends."""
-    argv = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{folder}/server.db",
-            "--artifacts-destination", str(folder / "art")]  # fmt: skip
-    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(folder / "server.log", "a") as log:
-        process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_until_it_answers(process, folder, port)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def wait_until_it_answers(process: subprocess.Popen, folder: Path, port: int) -> None:
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-            return
-        except OSError:
-            assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
-            time.sleep(0.25)
-    raise AssertionError((folder / "server.log").read_text()[-2000:])
 
 
 def test_an_unreachable_store_is_named_soon_and_passed_over_offline(tmp_path, monkeypatch):
