@@ -73,6 +73,8 @@ def _explain(problem: dict) -> str:
         nearest = difflib.get_close_matches(name, known_keys(), n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]}?" if nearest else f"known there: {', '.join(_siblings(name))}"
         return f"recipe: unknown key {name}: {hint}"
+    if problem["type"] == "value_error":  # our own, which says all that may be said of the input
+        return f"recipe: {name}: {problem['ctx']['error']}"
     return f"recipe: {name}={problem['input']!r}: {problem['msg'].lower()}"
 
 

@@ -127,7 +127,7 @@ def test_an_mlflow_server_that_is_away_for_a_while(
 
 
 @pytest.fixture
-def store(monkeypatch) -> Iterator[tuple[str, threading.Event]]:
+def store() -> Iterator[tuple[str, threading.Event]]:
     """The URI of a bucket of a real S3 server, and an event: while it is set the server refuses everything."""
     refusing, answer = threading.Event(), DomainDispatcherApplication(create_backend_app)
 
@@ -140,8 +140,6 @@ def store(monkeypatch) -> Iterator[tuple[str, threading.Event]]:
     server = make_server("127.0.0.1", 0, gate, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     options = f"endpoint_override=127.0.0.1:{server.port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     yield f"s3://runs/of/mine?{options}", refusing
     server.shutdown()
 

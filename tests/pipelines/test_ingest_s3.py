@@ -11,15 +11,6 @@ from datasets.storage import filesystem, join, listing
 from pipelines.settings import absolute
 
 
-@pytest.fixture(scope="module", autouse=True)
-def keys() -> Iterator[None]:
-    """The server takes any."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-        yield
-
-
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A URI with `{}` for the path in its bucket."""
