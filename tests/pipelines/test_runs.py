@@ -1,0 +1,46 @@
+"""The best checkpoint of a run, on a disk and in a real S3 server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from datasets import storage
+from pipelines import runs
+
+
+@pytest.fixture(params=["disk", "store"])
+def folder(request, tmp_path) -> Iterator[str]:
+    if request.param == "disk":
+        yield str(tmp_path / "run")
+        return
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    endpoint = f"127.0.0.1:{server.get_host_and_port()[1]}"
+    yield f"s3://runs/a?endpoint_override={endpoint}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    server.stop()
+
+
+def checkpoint(folder: Path, score: float) -> Path:
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(f"weights {score}".encode())
+    (folder / "recipe.json").write_text(json.dumps({"provenance": {"mIoU": score}}))
+    return folder
+
+
+def test_the_best_is_replaced_whole(folder, tmp_path):
+    assert runs.best_score(folder, 5) == -1
+    for score in (10.0, 20.5):
+        runs.put_best(folder, checkpoint(tmp_path / str(score), score), 5)
+        assert runs.best_score(folder, 5) == score
+    best = storage.join(folder, runs.BEST)
+    assert set(storage.listing(best)) - {""} == {"model.safetensors", "recipe.json"}
+    files, path = storage.filesystem(best)
+    assert files.open_input_stream(f"{path}/model.safetensors").read() == b"weights 20.5"
+
+
+def test_a_name_is_no_path():
+    with pytest.raises(ValueError, match=r"--name 'a/b': give a folder's name"):
+        runs.Run.find("a/b", None)
