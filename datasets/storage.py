@@ -29,8 +29,10 @@ def _from_uri(uri: str) -> tuple[pafs.FileSystem, str]:
 
 def join(uri: str, *names: str) -> str:
     """The path or URI of what lies below; options of a URI stay behind it."""
-    path = "/".join((urlsplit(uri).path.rstrip("/"), *names))
-    return urlsplit(uri)._replace(path=path).geturl() if "://" in uri else str(Path(uri, *names))
+    if "://" not in uri:
+        return str(Path(uri, *names))
+    parts = urlsplit(uri)
+    return parts._replace(path="/".join((parts.path.rstrip("/"), *names))).geturl()
 
 
 def listing(uri: str) -> dict[str, int | None]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from datasets.sample import one_line
 from pipelines.terminal import duration, say
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ class _Whole(io.BytesIO):
 
 def _reason(error: OSError) -> str:
     """In one line, and without the words by which Ray knows S3's errors: it would try all of it three times."""
-    return " ".join(str(error).split()).replace("AWS Error", "S3's error")
+    return one_line(error).replace("AWS Error", "S3's error")
 
 
 def _given_up(path: str, error: OSError, seconds: float) -> OSError:

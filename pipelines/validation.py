@@ -1,8 +1,6 @@
 """Validation inside a training run: every rank takes its part of each domain, and the counts are summed."""
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from torch import nn
 
 from datasets.labels import LABEL_SPACES
@@ -10,6 +8,7 @@ from datasets.shards import Shards
 from pipelines.evaluate import domain_names, evaluate_shards, evenly_spread, flat_metrics, pictures, summarize
 from pipelines.settings import Recipe
 from pipelines.tracking import Tracker
+from rein_core.ranks import sum_over_ranks
 
 
 def validate(
@@ -23,7 +22,7 @@ def validate(
     for name, shards in zip(names, target + source, strict=True):
         indices = evenly_spread(len(shards), recipe.data.val_samples)[rank::world_size]
         meter = evaluate_shards(segmentor, shards, recipe.test.short_edge, indices)
-        _sum_over_ranks(meter.counts, world_size, next(segmentor.parameters()).device)
+        meter.counts.copy_(sum_over_ranks(meter.counts.to(next(segmentor.parameters()).device)))
         metrics |= flat_metrics("val", name, summarize(meter, LABEL_SPACES[shards.manifest.label_space]))
         if tracker:
             _draw(segmentor, shards, name, recipe, step, tracker)
@@ -33,13 +32,6 @@ def validate(
     if tracker:
         tracker.metrics(metrics, step)
     return metrics
-
-
-def _sum_over_ranks(counts: torch.Tensor, world_size: int, device: torch.device) -> None:
-    if world_size > 1:
-        total = counts.to(device)
-        dist.all_reduce(total)
-        counts.copy_(total)
 
 
 def _draw(segmentor: nn.Module, shards: Shards, domain: str, recipe: Recipe, step: int, tracker: Tracker) -> None:

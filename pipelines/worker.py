@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 from ray.train import Checkpoint, CheckpointConsistencyMode, CheckpointUploadMode
 from safetensors import SafetensorError
 
+from datasets.sample import one_line
 from datasets.stream import batches
 from pipelines import preemption, runs
 from pipelines.clock import Clock
@@ -196,7 +197,7 @@ class Loop:
                 self.state.save(folder, step, skipped)
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
             raise OSError(
-                f"the checkpoint of step {step} can't be written to {folder} ({' '.join(str(error).split())}): free "
+                f"the checkpoint of step {step} can't be written to {folder} ({one_line(error)}): free "
                 "space there or set TMPDIR to another folder; the checkpoints before are whole"
             ) from error
         return Checkpoint.from_directory(str(folder))

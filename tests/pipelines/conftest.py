@@ -41,16 +41,16 @@ class Command:
 
     def wait_for(self, words: str, times: int = 1, seconds: float = 300) -> None:
         """Until this process has said these words so often; fails if it ends before."""
-        deadline = time.monotonic() + seconds
-        while self.said[self.before :].count(words) < times:
-            assert time.monotonic() < deadline and self.process.poll() is None, f"{words!r} in {self.said[-4000:]}"
-            time.sleep(0.1)
+        self._until(lambda: self.said[self.before :].count(words) >= times, words, seconds)
 
     def wait_for_checkpoint(self, storage: Path, seconds: float = 300) -> None:
         """Until a run in this folder has one that it can go on from."""
+        self._until(lambda: any(storage.glob("*/checkpoint_manager_snapshot.json")), "a checkpoint", seconds)
+
+    def _until(self, met: Callable[[], bool], what: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not list(storage.glob("*/checkpoint_manager_snapshot.json")):
-            assert time.monotonic() < deadline and self.process.poll() is None, self.said[-4000:]
+        while not met():
+            assert time.monotonic() < deadline and self.process.poll() is None, f"{what!r} in {self.said[-4000:]}"
             time.sleep(0.1)
 
     def workers(self) -> list[psutil.Process]:
