@@ -1,13 +1,10 @@
-"""The segmentor: an mmseg EncoderDecoder built from a recipe's model section, and prediction with it."""
+"""The segmentor: an mmseg EncoderDecoder built from a recipe's model section, with sliding windows in batches."""
 
 from collections.abc import Iterator
 from itertools import product
 
-import cv2
-import numpy as np
 import timm
 import torch
-import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmseg.models.segmentors import EncoderDecoder
@@ -155,37 +152,3 @@ def _levels(name: str, patch_size: int) -> tuple[list[int], int]:
 
 def _test_config(settings: dict) -> dict:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-
-
-@torch.inference_mode()
-def predict_labels(segmentor: nn.Module, image: np.ndarray, short_edge: int | None = None) -> np.ndarray:
-    """Class ids, uint8 [h, w], of a BGR image, uint8 [h, w, 3], at the image's own size.
-
-    Args:
-        segmentor: in eval mode.
-        short_edge: the image is resized to this short edge first, in pixels; None leaves it as it is.
-    """
-    size = image.shape[:2]
-    if short_edge:
-        scale = short_edge / min(size)
-        image = cv2.resize(image, (round(size[1] * scale), round(size[0] * scale)), interpolation=cv2.INTER_LINEAR)
-    height, width = image.shape[:2]
-    bottom, right = (
-        total - side for total, side in zip(_padded(segmentor, (height, width)), (height, width), strict=True)
-    )
-    image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REFLECT_101 if min(height, width) > 1 else 1)
-    inputs = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    inputs = segmentor.data_preprocessor({"inputs": [inputs]}, training=False)["inputs"]
-    shape = tuple(inputs.shape[2:])
-    logits = segmentor.inference(inputs, [{"img_shape": shape, "ori_shape": shape, "pad_shape": shape}])
-    logits = F.interpolate(logits[..., :height, :width].float(), size, mode="bilinear", align_corners=False)
-    return logits[0].argmax(dim=0).byte().cpu().numpy()
-
-
-def _padded(segmentor: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Windows are whole crops, and a single window is a whole number of patches."""
-    config = segmentor.test_cfg
-    if config["mode"] == "slide":
-        return max(size[0], config["crop_size"][0]), max(size[1], config["crop_size"][1])
-    patch = getattr(segmentor.data_preprocessor, "size_divisor", None) or 1
-    return -(-size[0] // patch) * patch, -(-size[1] // patch) * patch

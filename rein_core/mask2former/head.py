@@ -38,7 +38,7 @@ class ReinMask2FormerHead(BaseModule):
         loss: settings of `MaskLosses`.
     """
 
-    takes_queries = resizes_levels = True
+    takes_queries = resizes_levels = scores_are_sums = True
 
     def __init__(
         self,
