@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": ("pipelines.predict", "label maps and overlays for a folder of images"),
     "register": ("pipelines.register", "put a checkpoint into MLflow's model registry"),
     "import-authors": ("pipelines.import_authors", "the authors' released checkpoints → ours"),
+    "compare": ("pipelines.compare", "several models side by side, with confidence intervals"),
     "tune": ("tuning.search", "search token length and rank"),
     "demo": ("pipelines.demo", "all of it on procedural streets, in ten minutes"),
 }

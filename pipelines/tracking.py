@@ -101,9 +101,13 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def create_run(name: str, recipe: Recipe, parent_run_id: str | None = None) -> str:
-    """A new MLflow run with the recipe as its parameters; returns its id. Raises ValueError as `configure` does."""
-    experiment_id = configure(**place(recipe))
+def create_run(name: str, recipe: Recipe, parent_run_id: str | None = None, storage: str | None = None) -> str:
+    """A new MLflow run with the recipe as its parameters; returns its id. Raises ValueError as `configure` does.
+
+    Args:
+        storage: in place of the recipe's, for a command that has one of its own.
+    """
+    experiment_id = configure(storage, recipe.tracking.experiment) if storage else configure(**place(recipe))
     tags = {"commit": commit() or "unknown", "recipe": recipe.name, **_job()}
     tags |= {PARENT: parent_run_id} if parent_run_id else {}
     client = MlflowClient()
@@ -217,6 +221,10 @@ class Tracker:
             self._last[name] = max((metric.step for metric in history), default=-1)
         return self._last[name]
 
+    def next_step(self, name: str) -> int:
+        """The step after the last one that the run has of this number, so that it is logged again; 0 at first."""
+        return self._logged(name) + 1
+
     def tags(self, values: dict[str, str]) -> None:
         """Words about the run."""
         for name, value in values.items():
@@ -225,6 +233,10 @@ class Tracker:
     def picture(self, image: np.ndarray, path: str) -> None:
         """An RGB image, uint8 [h, w, 3], as a PNG artifact. Where artifacts can't be stored, numbers still arrive."""
         self._send(self.pictures, partial(self.client.log_image, self.run_id, image, artifact_file=path))
+
+    def text(self, text: str, path: str) -> None:
+        """Text, such as a page, as an artifact."""
+        self._send(self.pictures, partial(self.client.log_text, self.run_id, text, path))
 
     def flush(self, seconds: float) -> bool:
         """Waits until all numbers are sent, but not longer than this. Returns whether they are."""

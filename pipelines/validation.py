@@ -3,11 +3,14 @@
 import numpy as np
 from torch import nn
 
-from datasets.labels import LABEL_SPACES
 from datasets.shards import Shards
-from pipelines.evaluate import domain_names, evaluate_shards, evenly_spread, flat_metrics, pictures, summarize
+from pipelines.evaluation import flat_metrics, summarize
+from pipelines.protocol import domain_names, evenly_spread
+from pipelines.report import panel
+from pipelines.scoring import Domain, Protocol
 from pipelines.settings import Recipe
 from pipelines.tracking import Tracker
+from rein_core.metrics import ConfusionMeter
 from rein_core.ranks import sum_over_ranks
 
 
@@ -20,12 +23,12 @@ def validate(
     target, source = ([Shards(uri) for uri in uris] for uris in (recipe.data.val, recipe.data.source_val))
     names, metrics = domain_names(target + source), {}
     for name, shards in zip(names, target + source, strict=True):
-        indices = evenly_spread(len(shards), recipe.data.val_samples)[rank::world_size]
-        meter = evaluate_shards(segmentor, shards, recipe.test.short_edge, indices)
+        domain = Domain(name, shards, evenly_spread(len(shards), recipe.data.val_samples), recipe.test.short_edge)
+        meter = meter_of_samples(segmentor, domain, domain.indices[rank::world_size])
         meter.counts.copy_(sum_over_ranks(meter.counts.to(next(segmentor.parameters()).device)))
-        metrics |= flat_metrics("val", name, summarize(meter, LABEL_SPACES[shards.manifest.label_space]))
+        metrics |= flat_metrics("val", name, summarize(meter, domain.space))
         if tracker:
-            _draw(segmentor, shards, name, recipe, step, tracker)
+            _draw(segmentor, domain, evenly_spread(len(shards), recipe.train.pictures), step, tracker)
     scores = [metrics[f"val/{name}/mIoU"] for name in names]
     parts = {"mIoU": scores[: len(target)], "source_mIoU": scores[len(target) :]}
     metrics |= {name: float(np.mean(values)) for name, values in parts.items() if values}
@@ -34,8 +37,19 @@ def validate(
     return metrics
 
 
-def _draw(segmentor: nn.Module, shards: Shards, domain: str, recipe: Recipe, step: int, tracker: Tracker) -> None:
+def meter_of_samples(segmentor: nn.Module, domain: Domain, indices: list[int]) -> ConfusionMeter:
+    """Counts over these samples of a domain."""
+    meter = ConfusionMeter(len(domain.space.classes))
+    for index in indices:
+        _, image, truth = domain.sample(index)
+        meter.update(Protocol().predict(segmentor, image, domain)[0], truth)
+    return meter
+
+
+def _draw(segmentor: nn.Module, domain: Domain, indices: list[int], step: int, tracker: Tracker) -> None:
     """The same samples every time, so that one sees them change."""
-    indices = evenly_spread(len(shards), recipe.train.pictures)
-    for name, picture in pictures(segmentor, shards, recipe.test.short_edge, indices).items():
-        tracker.picture(picture, f"val/{domain}/{name}/{step:06d}.png")
+    for index in indices:
+        name, image, truth = domain.sample(index)
+        prediction, _ = Protocol().predict(segmentor, image, domain)
+        shown = panel(image, truth, prediction, domain.space)
+        tracker.picture(shown, f"val/{domain.name}/{name.replace('/', '_')}/{step:06d}.png")

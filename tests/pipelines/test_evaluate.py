@@ -1,15 +1,51 @@
-"""Scores: coarser labels, names of domains, and what is drawn."""
+"""Scores of a real model: by domain and class, by actors as in this process, under corruptions, and side by side."""
 
-import argparse
+import json
+import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from mlflow import MlflowClient
 
-from datasets.labels import CITYSCAPES, IDD_LITE, IGNORE
-from datasets.shards import Shards
-from pipelines.evaluate import domain_names, evaluate_shards, evenly_spread, summarize
-from pipelines.report import colorize, legend, overlay, panel
+from datasets.labels import CITYSCAPES, IDD_LITE
+from datasets.shards import Shards, decode
+from pipelines import evaluation, scoring
+from pipelines.evaluate import PAGE
+from pipelines.recipe import load_recipe
+from rein_core import build_segmentor
+from rein_core.checkpoint import save_checkpoint
 from rein_core.metrics import ConfusionMeter
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """Gives checkpoints of the demo's model with random weights of a seed."""
+    made = {}
+
+    def make(seed: int) -> Path:
+        if seed not in made:
+            recipe = load_recipe("demo", ["model.test_cfg={'mode': 'whole'}", "test.short_edge=64"])
+            torch.manual_seed(seed)
+            made[seed] = tmp_path_factory.mktemp("model") / "checkpoint"
+            segmentor = build_segmentor(recipe.model_section())
+            save_checkpoint(made[seed], segmentor, recipe.model_dump(mode="json"), {"commit": "abc", "step": seed})
+        return made[seed]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def evaluated(untrained, streets, run_command, tmp_path_factory):
+    """An evaluation with everything: its result, its report's folder, and its MLflow store's."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    result = run_command(
+        "evaluate", untrained(0), streets.camera, streets.game, "--report", folder / "report", "--storage", folder,
+        "--extras", "--flip", "--scales", 1, 1.5, "--corrupt", "fog:2", "gaussian_noise", "--pictures", 1, "--limit", 4,
+    )  # fmt: skip
+    return result, folder / "report", folder
 
 
 def test_predictions_are_collapsed_to_groups():
@@ -19,56 +55,185 @@ def test_predictions_are_collapsed_to_groups():
     assert sorted(i for member in IDD_LITE.members for i in member) == list(range(19))
 
 
-def test_scores_of_a_perfect_segmentor(streets, monkeypatch):
-    """With the truth as prediction every class that occurs scores 100, and no other is mentioned."""
-    from datasets.shards import decode
-    from pipelines import evaluate
+def test_scores_are_those_of_each_image_summed(evaluated, untrained, streets):
+    """By hand: the same predictions, counted in one matrix."""
+    from pipelines import models
+    from rein_core import predict_labels
 
-    shards = Shards(streets.camera)
-    truths = [decode(shards.read(i))[1] for i in range(len(shards))]
-    answers = iter(np.where(truth == IGNORE, 0, truth).astype(np.uint8) for truth in truths)
-    monkeypatch.setattr(evaluate, "predict_labels", lambda *_: next(answers))
-    scores = summarize(evaluate_shards(None, shards, None, range(len(shards))), CITYSCAPES)
-    present = {CITYSCAPES.classes[i] for i in np.unique(truths) if i != IGNORE}
-    assert scores["mIoU"] == scores["aAcc"] == 100 and set(scores["IoU"]) == present
+    result, _, _ = evaluated
+    segmentor, _, _ = models.load(str(untrained(0)))
+    shards, meter = Shards(streets.camera), ConfusionMeter(19)
+    for index in range(len(shards)):
+        image, truth = decode(shards.read(index))
+        meter.update(predict_labels(segmentor, image, 64, (1.0, 1.5), flip=True), truth)
+    scores = result["domains"]["camera"]
+    assert {key: scores[key] for key in ("mIoU", "IoU", "aAcc", "Acc")} == {
+        key: value
+        for key, value in evaluation.summarize(meter, CITYSCAPES).items()
+        if key in ("mIoU", "IoU", "aAcc", "Acc")
+    }
+    assert result["mean_mIoU"] == pytest.approx(
+        np.mean([each["mIoU"] for each in result["domains"].values()]), abs=0.01
+    )
+
+
+def test_every_score_says_how_it_was_tested(evaluated, streets):
+    result, folder, _ = evaluated
+    scores = result["domains"]["camera"]
+    assert scores["resolution"] == "short edge 64, 128×64, scales 1 1.5, mirrored too" and scores["samples"] == 4
+    assert scores["digest"] == Shards(streets.camera).manifest.digest
+    assert "camera (4; short edge 64, 128×64" in evaluation.table(result)
+    assert json.loads((folder / evaluation.METRICS).read_text()) == result
+
+
+def test_extras(evaluated):
+    result, _, _ = evaluated
+    for scores in result["domains"].values():
+        assert 0 < scores["ECE"] < 100 and 0 <= scores["boundary_mIoU"] <= 100
+        assert scores["boundary_IoU"].keys() == scores["IoU"].keys()
+        assert scores["boundary_mIoU"] == pytest.approx(np.mean(list(scores["boundary_IoU"].values())), abs=0.02)
+
+
+def test_robustness_is_the_mean_over_kinds_of_the_mean_over_severities(evaluated):
+    result, _, _ = evaluated
+    found = result["robustness"]["camera"]
+    assert found["kinds"]["fog"][0] is None and found["kinds"]["fog"][1] is not None
+    means = [found["kinds"]["fog"][1], np.mean(found["kinds"]["gaussian_noise"])]
+    assert found["mPC"] == pytest.approx(np.mean(means), abs=0.02)
+    assert found["rPC"] == pytest.approx(100 * found["mPC"] / found["clean"], rel=0.05)
+    assert found["clean"] == result["domains"]["camera"]["mIoU"] and "mPC" in evaluation.table(result)
+
+
+def test_mlflow_has_scores_page_and_pictures(evaluated):
+    result, folder, storage = evaluated
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("rein").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["evaluate/camera/mIoU"] == result["domains"]["camera"]["mIoU"]
+    assert {"evaluate/camera/ECE", "evaluate/game/boundary_mIoU", "evaluate/game/mPC"} <= run.data.metrics.keys()
+    paths = {file.path for file in client.list_artifacts(run.info.run_id, "evaluate")}
+    assert f"evaluate/{PAGE}" in paths and "evaluate/camera" in paths
+    assert len(client.list_artifacts(run.info.run_id, "evaluate/camera")) == 3
+    page = (folder / PAGE).read_text()
+    assert "camera" in page and "abc" in page
+
+
+def test_the_last_evaluation_counts(untrained, streets, run_command, tmp_path):
+    """A model that is scored again, at another size, has the new figures in its run, and says of what they are."""
+    from pipelines.recipe import parse_recipe
+    from pipelines.tracking import create_run
+    from rein_core.checkpoint import read_checkpoint
+
+    values, _ = read_checkpoint(untrained(0))
+    run_id = create_run("a run", parse_recipe(values), storage=str(tmp_path))
+    folder = shutil.copytree(untrained(0), tmp_path / "checkpoint")
+    description = json.loads((folder / "recipe.json").read_text())
+    description["provenance"]["mlflow_run_id"] = run_id
+    (folder / "recipe.json").write_text(json.dumps(description))
+    results = [
+        run_command(
+            "evaluate",
+            folder,
+            streets.camera,
+            "--storage",
+            tmp_path,
+            "--short-edge",
+            edge,
+            "--limit",
+            limit,
+            "--pictures",
+            0,
+        )
+        for edge, limit in ((64, 4), (128, 1))
+    ]
+    run = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run_id)
+    assert run.data.metrics["evaluate/camera/aAcc"] == results[1]["domains"]["camera"]["aAcc"]
+    assert results[0]["domains"]["camera"]["aAcc"] != results[1]["domains"]["camera"]["aAcc"]
+    assert run.data.tags["evaluate/camera/resolution"] == "short edge 128, 256×128"
+
+
+def test_actors_find_the_same(evaluated, untrained, streets, run_command, tmp_path):
+    """Ray Data with two actors, to the bit, sample by sample."""
+    run_command("evaluate", untrained(1), streets.camera, "--report", tmp_path / "a", "--storage", tmp_path, "--extras",
+                "--workers", 2)  # fmt: skip
+    run_command("evaluate", untrained(1), streets.camera, "--report", tmp_path / "b", "--storage", tmp_path, "--extras")
+    (here, samples), (there, others) = (evaluation.read(tmp_path / name) for name in "ba")
+    assert here == there and samples["camera"].keys() == others["camera"].keys()
+    assert all(np.array_equal(samples["camera"][name], others["camera"][name]) for name in samples["camera"])
+
+
+def test_models_side_by_side(evaluated, untrained, streets, run_command, tmp_path):
+    """From evaluations on disk and from models alike; a model is no better than itself."""
+    argv = ("compare", untrained(0), untrained(1), untrained(0), "--on", streets.camera, "--storage", tmp_path)
+    result = run_command(*argv, "--report", tmp_path / "compared")
+    camera = result["domains"]["camera"]
+    assert camera["difference"][0] is None and camera["difference"][2] == {"difference": 0, "low": 0, "high": 0}
+    assert camera["difference"][1]["difference"] == pytest.approx(camera["mIoU"][1] - camera["mIoU"][0], abs=0.02)
+    assert camera["difference"][1]["low"] <= camera["difference"][1]["high"]
+    assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == result
+    for name in "ab":
+        run_command(
+            "evaluate", untrained(name == "b"), streets.camera, "--report", tmp_path / name, "--storage", tmp_path
+        )
+    again = run_command("compare", tmp_path / "a", tmp_path / "b", "--storage", tmp_path)
+    assert again["domains"]["camera"]["difference"][1] == camera["difference"][1]
+    with pytest.raises(ValueError, match="was scored on camera, and .* on camera, game"):
+        run_command("compare", evaluated[1], tmp_path / "a", "--storage", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--corrupt", "fogg"], "did you mean fog"),
+        (["--corrupt", "fog:6"], "severities are 1 to 5"),
+        (["--short-edge", "kamera=64"], "no domain 'kamera' here: there are camera"),
+        (["--short-edge", "8"], "16 or more"),
+        (["--window", "64", "65"], "stride must be 1 to CROP"),
+        (["--scales", "0"], "above 0"),
+        (["--workers", "-1"], "0 for none"),
+    ],
+)
+def test_mistakes_are_named(untrained, streets, run_command, tmp_path, argv, words):
+    with pytest.raises(ValueError, match=words):
+        run_command("evaluate", untrained(0), streets.camera, "--storage", tmp_path, *argv)
+
+
+def test_conditions_of_one_data_set_are_also_scored_as_one():
+    """ACDC's are domains of their own; together their pixels count, not their means."""
+
+    def domain(condition: str, hits: int) -> tuple[scoring.Domain, scoring.Counts]:
+        manifest = _Manifest(f"acdc_{condition}")
+        confusion = np.diag([hits] * 19)
+        confusion[0, 1] = 10
+        counts = scoring.Counts(["one"], [confusion])
+        return scoring.Domain(manifest.dataset, _Stored(manifest), [0]), counts
+
+    domains, counts = zip(domain("fog", 10), domain("night", 100), strict=True)
+    pooled = evaluation.result_of(list(domains), list(counts), scoring.Protocol())["pooled"]["acdc"]
+    assert pooled["IoU"]["road"] == pytest.approx(100 * 110 / 130, abs=0.01)
+    assert pooled["of"] == ["acdc_fog", "acdc_night"]
+
+
+class _Manifest:
+    layout, label_space, sizes, digest = "acdc", "cityscapes", {"8×8": 1}, "0"
+
+    def __init__(self, dataset: str):
+        self.dataset = dataset
+
+
+class _Stored:
+    uri = "somewhere"
+
+    def __init__(self, manifest: _Manifest):
+        self.manifest = manifest
 
 
 def test_summary_counts_by_hand():
     meter = ConfusionMeter(19)
     meter.update(np.array([[0, 0, 2, 2]], np.uint8), np.array([[0, 2, 2, 255]], np.uint8))
-    scores = summarize(meter, CITYSCAPES)
+    scores = evaluation.summarize(meter, CITYSCAPES)
     assert scores == {
         "mIoU": 50.0, "IoU": {"road": 50.0, "building": 50.0},
         "mAcc": 75.0, "Acc": {"road": 100.0, "building": 50.0}, "aAcc": 66.67, "fwIoU": 50.0
     }  # fmt: skip
-
-
-def test_names_of_domains_never_collide():
-    def shards(dataset, split, uri):
-        return argparse.Namespace(manifest=argparse.Namespace(dataset=dataset, split=split), uri=uri)
-
-    apart = [shards("a", "val", "/1"), shards("b", "val", "/2")]
-    assert domain_names(apart) == ["a", "b"]
-    assert domain_names([*apart, shards("a", "train", "/3")]) == ["a/val", "b", "a/train"]
-    assert domain_names([*apart, shards("a", "val", "/3/")]) == ["/1", "b", "/3"]
-
-
-@pytest.mark.parametrize(
-    ("total", "wanted", "expected"), [(5, None, [0, 1, 2, 3, 4]), (101, 3, [0, 50, 100]), (2, 9, [0, 1])]
-)
-def test_samples_are_spread_evenly(total, wanted, expected):
-    assert evenly_spread(total, wanted) == expected
-
-
-@pytest.mark.parametrize("size", [(64, 128), (360, 480), (700, 300)])
-def test_pictures_show_the_classes_in_their_colours(size):
-    labels = np.zeros(size, np.uint8)
-    labels[:, size[1] // 2 :] = 13
-    image = np.full((*size, 3), 100, np.uint8)
-    assert colorize(labels, CITYSCAPES)[0, -1].tolist() == [0, 0, 142]
-    drawn = panel(image, labels, labels, CITYSCAPES)
-    assert drawn.shape[1] == 3 * 480 and drawn.dtype == np.uint8
-    key = legend(CITYSCAPES, np.array([0, 13]), 480)
-    assert (key == [0, 0, 142]).all(axis=2).any() and not (key == [220, 20, 60]).all(axis=2).any()
-    ignored = np.full(size, IGNORE, np.uint8)
-    assert np.array_equal(overlay(image, ignored, CITYSCAPES), image)
+    assert not any(math.isnan(value) for value in scores["IoU"].values())

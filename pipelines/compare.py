@@ -1,0 +1,158 @@
+"""`compare`: several models side by side on the same samples, with confidence intervals of their differences."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import evaluation, models, tracking
+from pipelines.html import comparison_page
+from pipelines.protocol import add_protocol_arguments, domains_of, protocol_of, workers_of
+from pipelines.recipe import parse_recipe
+from pipelines.scoring import score_all
+from pipelines.terminal import say
+from rein_core.bootstrap import mean_interval
+
+PAGE, NUMBERS = "comparison.html", "comparison.json"
+_DRAWS, _CONFIDENCE = 1000, 0.95
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command-line arguments of `compare`."""
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="A",
+        help="models, or folders that evaluate --report wrote; the first is what the others are compared with",
+    )
+    parser.add_argument("--on", nargs="+", default=[], metavar="SHARDS", help="what models are scored on")
+    parser.add_argument("--report", metavar="DIR", help=f"write {PAGE} and {NUMBERS} there")
+    add_protocol_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """The command: returns {"models", "domains": {name: {"mIoU": [a model], "difference": [a model] …}}, "mean"}.
+
+    Raises:
+        ValueError: fewer than two models, no shards for them, or evaluations of other samples or at other sizes.
+    """
+    if len(args.models) < 2:
+        raise ValueError("compare: name two or more models, or folders that evaluate --report wrote")
+    tracking.configure(args.storage)
+    found = [_samples(name, args) for name in args.models]
+    result = comparison(args.models, found)
+    say(table(result))
+    if args.report:
+        folder = Path(args.report)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PAGE).write_text(comparison_page(result), encoding="utf-8")
+        (folder / NUMBERS).write_text(json.dumps(result, indent=2))
+    return result
+
+
+Samples = dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]
+"""By domain: its scores, and the confusion of each sample by name, int64 [classes, classes]."""
+
+
+def _samples(name: str, args: argparse.Namespace) -> Samples:
+    if (Path(name) / evaluation.IMAGES).is_file():
+        result, samples = evaluation.read(Path(name))
+        return {domain: (result["domains"][domain], confusions) for domain, confusions in samples.items()}
+    if not args.on:
+        raise ValueError(f"compare {name}: it is no folder of evaluate --report: say what to score it on, --on SHARDS")
+    return score_model(name, args.on, args)
+
+
+def score_model(model: str, shards: list[str], args: argparse.Namespace) -> Samples:
+    """Scores a model.
+
+    Args:
+        args: as `add_protocol_arguments` parses them.
+    """
+    segmentor, values, _ = models.load(model, args.vfm_weights)
+    recipe = parse_recipe(values)
+    protocol, domains = protocol_of(args, recipe), domains_of(args, shards, recipe)
+    say(f"scoring {model}")
+    counts = score_all(segmentor, model, args.vfm_weights, domains, protocol, workers_of(args))
+    return {
+        domain.name: (evaluation.scores_of(domain, found, protocol), found.by_name())
+        for domain, found in zip(domains, counts, strict=True)
+    }
+
+
+def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
+    """All models' scores and their differences to the first one's, in percent.
+
+    Raises:
+        ValueError: they were not scored on the same samples.
+    """
+    _check(names, found)
+    stacks = [{domain: _stack(each[domain][1], found[0][domain][1]) for domain in found[0]} for each in found]
+    domains = {}
+    for domain in found[0]:
+        scores = [each[domain][0] for each in found]
+        domains[domain] = _scores(scores) | {"difference": _differences([[each[domain]] for each in stacks])}
+    means = [round(float(np.mean([each["mIoU"][i] for each in domains.values()])), 2) for i in range(len(names))]
+    mean = {"mIoU": means, "difference": _differences([list(each.values()) for each in stacks])}
+    return {"models": names, "domains": domains, "mean": mean, "confidence": _CONFIDENCE, "draws": _DRAWS}
+
+
+def _check(names: list[str], found: list[Samples]) -> None:
+    for name, each in zip(names, found, strict=True):
+        if each.keys() != found[0].keys():
+            raise ValueError(
+                f"compare: {name} was scored on {', '.join(each)}, and {names[0]} on {', '.join(found[0])}: score both "
+                "on the same domains"
+            )
+        for domain, (_, samples) in each.items():
+            if samples.keys() != found[0][domain][1].keys():
+                raise ValueError(
+                    f"compare: on {domain} {name} was scored on other samples than {names[0]}: use the same shards and "
+                    "--limit for both"
+                )
+
+
+def _stack(samples: dict[str, np.ndarray], order: Iterable[str]) -> np.ndarray:
+    """int64 [samples, classes, classes]."""
+    return np.stack([samples[name] for name in order])
+
+
+def _scores(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    classes = list(dict.fromkeys(label for each in scores for label in each["IoU"]))
+    return {
+        "resolution": " | ".join(dict.fromkeys(each["resolution"] for each in scores)),
+        "samples": scores[0]["samples"],
+        "mIoU": [each["mIoU"] for each in scores],
+        "IoU": {label: [each["IoU"].get(label) for each in scores] for label in classes},
+    }
+
+
+def _differences(stacks: list[list[np.ndarray]]) -> list[dict[str, float] | None]:
+    """Of each model to the first one, which has none. Each has its domains' stacks."""
+    pairs = [list(zip(stacks[0], each, strict=True)) for each in stacks[1:]]
+    intervals = [mean_interval(each, _DRAWS, confidence=_CONFIDENCE) for each in pairs]
+    return [None, *({name: round(value, 2) for name, value in each._asdict().items()} for each in intervals)]
+
+
+def table(result: dict[str, Any]) -> str:
+    """A row a domain and one of means: each model's mIoU, and its difference to the first one's with the interval."""
+    head = ["mIoU in %", *result["models"]]
+    rows = [
+        [f"{name} ({each['samples']}; {each['resolution']})", *_cells(each)] for name, each in result["domains"].items()
+    ]
+    rows.append(["**mean**", *_cells(result["mean"])])
+    lines = evaluation.markdown([head, ["---"] * len(head), *rows])
+    return (
+        f"{lines}\n\nin brackets: {result['confidence']:.0%} of {result['draws']} paired bootstrap draws of the images"
+    )
+
+
+def _cells(scores: dict[str, Any]) -> list[str]:
+    cells = []
+    for value, apart in zip(scores["mIoU"], scores["difference"], strict=True):
+        interval = "{difference:+.1f} ({low:+.1f} to {high:+.1f})".format(**apart) if apart else ""
+        cells.append(f"{value:.1f} {interval}".strip())
+    return cells

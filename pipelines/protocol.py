@@ -1,0 +1,141 @@
+"""Which samples are tested, and how: the arguments that all scoring commands share, and what they mean."""
+
+import argparse
+import difflib
+import os
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from datasets.corruptions import KINDS
+from datasets.shards import Shards
+from pipelines.scoring import Domain, Protocol
+from pipelines.settings import Recipe
+
+_SEVERITIES = range(1, 6)
+
+
+def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
+    """Samples, their size, windows and views, and who does the work."""
+    parser.add_argument("--limit", type=int, help="score this many evenly spread samples a domain")
+    parser.add_argument(
+        "--short-edge",
+        nargs="+",
+        default=[],
+        metavar="[DOMAIN=]PIXELS",
+        help="resize images to this short edge first, of all or of named domains; default: the recipe's",
+    )
+    parser.add_argument("--scales", nargs="+", type=float, default=[1.0], help="average over these scales of that size")
+    parser.add_argument("--flip", action="store_true", help="average over the mirrored image too")
+    window = parser.add_mutually_exclusive_group()
+    window.add_argument("--whole", action="store_true", help="test images whole; default: the recipe's")
+    window.add_argument("--window", nargs=2, type=int, metavar=("CROP", "STRIDE"), help="test by sliding windows")
+    parser.add_argument(
+        "--workers", type=int, help="score by so many Ray actors; default: on a cluster one a GPU or node, else none"
+    )
+    parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
+    parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
+
+
+def protocol_of(args: argparse.Namespace, recipe: Recipe) -> Protocol:
+    """How images are tested.
+
+    Raises:
+        ValueError: a scale, a window or a number of workers that can't be.
+    """
+    if min(args.scales) <= 0:
+        raise ValueError(f"--scales {min(args.scales):g}: give numbers above 0, such as 0.75 1 1.25")
+    if args.window and not 0 < args.window[1] <= args.window[0]:
+        raise ValueError(
+            f"--window {args.window[0]} {args.window[1]}: a stride must be 1 to CROP, else pixels are missed"
+        )
+    if args.workers is not None and args.workers < 0:
+        raise ValueError(f"--workers {args.workers}: give 0 for none, or more")
+    recipes = recipe.model.test_cfg if not isinstance(recipe.model, dict) else recipe.model.get("test_cfg", {})
+    test_cfg = {"mode": "whole"} if args.whole else _window(*args.window) if args.window else dict(recipes)
+    return Protocol(tuple(args.scales), args.flip, test_cfg, getattr(args, "extras", False))
+
+
+def _window(crop: int, stride: int) -> dict[str, Any]:
+    return {"mode": "slide", "crop_size": (crop, crop), "stride": (stride, stride)}
+
+
+def domains_of(args: argparse.Namespace, shards: list[str], recipe: Recipe) -> list[Domain]:
+    """The domains of these folders or URIs.
+
+    Raises:
+        ValueError: no shards, or a short edge of an unknown domain.
+    """
+    sources = [Shards(uri) for uri in shards]
+    names = domain_names(sources)
+    edges = _short_edges(args.short_edge, names, recipe.test.short_edge)
+    return [
+        Domain(name, source, evenly_spread(len(source), args.limit), edges[name])
+        for name, source in zip(names, sources, strict=True)
+    ]
+
+
+def _short_edges(wanted: list[str], names: list[str], default: int | None) -> dict[str, int | None]:
+    edges, own = dict.fromkeys(names, default), {}
+    for text in wanted:
+        name, _, pixels = text.rpartition("=")
+        if not pixels.isdigit() or int(pixels) < 16:
+            raise ValueError(f"--short-edge {text}: give pixels, 16 or more, or DOMAIN=PIXELS")
+        if name and name not in edges:
+            raise ValueError(f"--short-edge {text}: no domain {name!r} here: there are {', '.join(names)}")
+        (own if name else edges).update(dict.fromkeys([name] if name else names, int(pixels)))
+    return edges | own
+
+
+def corruptions_of(wanted: list[str]) -> list[tuple[str, int]]:
+    """`fog:3`, `fog` (all severities) or `all` → kinds and severities.
+
+    Raises:
+        ValueError: no such kind or severity; the nearest kind is named.
+    """
+    found = []
+    for text in wanted:
+        kind, _, severity = text.partition(":")
+        if kind != "all" and kind not in KINDS:
+            nearest = difflib.get_close_matches(kind, KINDS, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known: all, {', '.join(KINDS)}"
+            raise ValueError(f"--corrupt {text}: no corruption {kind!r}: {hint}")
+        if severity and severity not in map(str, _SEVERITIES):
+            raise ValueError(f"--corrupt {text}: severities are 1 to 5")
+        severities = [int(severity)] if severity else _SEVERITIES
+        found += [(each, level) for each in (KINDS if kind == "all" else (kind,)) for level in severities]
+    return list(dict.fromkeys(found))
+
+
+def workers_of(args: argparse.Namespace) -> int:
+    """How many actors score: those asked for; on a cluster one a GPU, or a node without any; else none."""
+    if args.workers is not None or not (os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID")):
+        return args.workers or 0
+    import ray
+
+    from pipelines.cluster import connect
+
+    connect()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return int(sum(node.get("GPU", 0) for node in nodes)) or len(nodes)
+
+
+def evenly_spread(total: int, wanted: int | None) -> list[int]:
+    """Indices of `wanted` samples spread over `total`; all of them if None."""
+    count = total if wanted is None else min(total, wanted)
+    return sorted({int(i) for i in np.linspace(0, total - 1, count).round()})
+
+
+def domain_names(sources: list[Shards]) -> list[str]:
+    """The data sets' names; with the split, then the folder, where two are the same."""
+    options = [
+        [s.manifest.dataset for s in sources],
+        [f"{s.manifest.dataset}/{s.manifest.split}" for s in sources],
+        [s.uri.rstrip("/") for s in sources],
+    ]
+    names = []
+    for choices in zip(*options, strict=True):
+        unique = (choice for choice, column in zip(choices, options, strict=True) if Counter(column)[choice] == 1)
+        names.append(next(unique, choices[-1]))
+    return names
