@@ -103,6 +103,14 @@ tracking = dict(storage={str(tmp_path)!r})
     assert "auxiliary_head.conv_seg.weight" in names and "backbone.layer1.0.conv1.weight" in names
 
 
+def test_compiled(streets, tmp_path, trained, run_command):
+    """The VFM and adapter by torch.compile: the first loss is that of a plain run, and checkpoints have the same names."""
+    result = run_command("train", RECIPE, *settings(streets, tmp_path, **{"train.compile": True, "train.steps": 2}))
+    assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=1e-3)
+    names = load_file(f"{result['checkpoint']}/model.safetensors").keys()
+    assert names == load_file(f"{trained['checkpoint']}/model.safetensors").keys()
+
+
 def first_loss(storage: Path, result: dict) -> float:
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     return next(m.value for m in client.get_metric_history(result["mlflow_run_id"], "loss") if m.step == 1)
