@@ -104,7 +104,7 @@ tracking = dict(storage={str(tmp_path)!r})
 
 
 def test_compiled(streets, tmp_path, trained, run_command):
-    """The VFM and adapter by torch.compile: the first loss is that of a plain run, and checkpoints have the same names."""
+    """By torch.compile: the first loss is that of a plain run, and checkpoints have the same names."""
     result = run_command("train", RECIPE, *settings(streets, tmp_path, **{"train.compile": True, "train.steps": 2}))
     assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=1e-3)
     names = load_file(f"{result['checkpoint']}/model.safetensors").keys()
