@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets.corruptions import KINDS
+from datasets.corruptions import KINDS, SEVERITIES
 from datasets.shards import Shards
 from pipelines.scoring import Domain, Protocol
 from pipelines.settings import Recipe
 
-_SEVERITIES = range(1, 6)
+_FIFTEEN = tuple(kind for kind in KINDS if kind != "speckle_noise")
 
 
 def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +89,7 @@ def _short_edges(wanted: list[str], names: list[str], default: int | None) -> di
 
 
 def corruptions_of(wanted: list[str]) -> list[tuple[str, int]]:
-    """`fog:3`, `fog` (all severities) or `all` → kinds and severities.
+    """`fog:3`, `fog` (all severities) or `all` (the fifteen kinds that mPC is made of) → kinds and severities.
 
     Raises:
         ValueError: no such kind or severity; the nearest kind is named.
@@ -101,10 +101,10 @@ def corruptions_of(wanted: list[str]) -> list[tuple[str, int]]:
             nearest = difflib.get_close_matches(kind, KINDS, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"known: all, {', '.join(KINDS)}"
             raise ValueError(f"--corrupt {text}: no corruption {kind!r}: {hint}")
-        if severity and severity not in map(str, _SEVERITIES):
+        if severity and severity not in map(str, SEVERITIES):
             raise ValueError(f"--corrupt {text}: severities are 1 to 5")
-        severities = [int(severity)] if severity else _SEVERITIES
-        found += [(each, level) for each in (KINDS if kind == "all" else (kind,)) for level in severities]
+        severities = [int(severity)] if severity else SEVERITIES
+        found += [(each, level) for each in (_FIFTEEN if kind == "all" else (kind,)) for level in severities]
     return list(dict.fromkeys(found))
 
 
