@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +238,19 @@ def test_summary_counts_by_hand():
         "mAcc": 75.0, "Acc": {"road": 100.0, "building": 50.0}, "aAcc": 66.67, "fwIoU": 50.0
     }  # fmt: skip
     assert not any(math.isnan(value) for value in scores["IoU"].values())
+
+
+def test_an_actor_that_dies_is_replaced(untrained, streets, start_command, run_command, data_workers, tmp_path):
+    """It is killed while it scores; the result is that of an undisturbed evaluation, to the bit."""
+    argv = ("evaluate", untrained(0), streets.game, "--corrupt", "all", "--pictures", 0, "--limit", 2)
+    command = start_command(*argv, "--workers", 1, "--storage", tmp_path / "a", "--report", tmp_path / "a")
+    killed, deadline = None, time.monotonic() + 200
+    while killed is None:
+        assert time.monotonic() < deadline and command.process.poll() is None, command.said[-4000:]
+        busy = [each for each in data_workers(command.process.pid) if each.cpu_times().user > 7]  # imports take 5 s
+        for process in busy:
+            process.kill()
+            killed = process
+        time.sleep(0.2)
+    result = command.result()
+    assert result == run_command(*argv, "--storage", tmp_path / "b")
