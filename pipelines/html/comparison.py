@@ -84,13 +84,12 @@ def _class_table(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def _difference_cell(score: float | None, base: float | None) -> dict[str, Any]:
     if score is None or base is None:
-        return {"score": score, "difference": None, "heat": 0.0, "dark": False, "better": False}
+        return {"score": score, "difference": None, "heat": 0.0, "better": False}
     difference = score - base
     heat = 1 - 0.5 ** (abs(difference) / _CLEAR)
     return {
         "score": score,
         "difference": difference,
         "heat": round(100 * heat, 1),
-        "dark": heat > 0.62,
         "better": difference > 0,
     }

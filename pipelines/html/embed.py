@@ -20,12 +20,12 @@ _ERROR_COLOURS = np.array([[0, 0, 0], [255, 0, 92], [18, 22, 30]], np.uint8)
 _ERROR_ALPHA = (0, 255, 150)
 
 
-def fit(picture: np.ndarray, labels: bool = False) -> np.ndarray:
-    """At most 960 pixels wide, [h, w] or [h, w, 3]; labels take the nearest pixel, photographs the mean of many."""
+def fit(picture: np.ndarray, widest: int = WIDTH, labels: bool = False) -> np.ndarray:
+    """[h, w] or [h, w, 3] scaled down to be no wider; labels take the nearest pixel, photographs the mean of many."""
     height, width = picture.shape[:2]
-    if width <= WIDTH:
+    if width <= widest:
         return picture
-    size = WIDTH, max(1, round(height * WIDTH / width))
+    size = widest, max(1, round(height * widest / width))
     return cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)
 
 

@@ -11,6 +11,7 @@ from pipelines.html.contents import Domain, Picture
 
 _WHYS = ("worst", "best", "random")
 _NAMED_CONFUSIONS, _NAMED_CLASSES = 6, 4
+_THUMBNAIL = 480
 
 
 def colour(rgb: np.ndarray) -> str:
@@ -58,7 +59,7 @@ def confusion_cells(domain: Domain) -> list[dict[str, Any]]:
 
 def _confusion_cell(true: str, guess: str, count: int, total: int, hit: bool) -> dict[str, Any]:
     if total == 0:
-        return {"hit": hit, "text": "", "heat": 0.0, "dark": False, "title": f"{true} is not in the truth"}
+        return {"hit": hit, "text": "", "heat": 0.0, "title": f"{true} is not in the truth"}
     share = count / total
     heat = share if hit else math.sqrt(share)  # most errors are a few percent, which a linear scale would not show
     said = f"{true} is right in" if hit else f"{true} taken for {guess} in"
@@ -66,7 +67,6 @@ def _confusion_cell(true: str, guess: str, count: int, total: int, hit: bool) ->
         "hit": hit,
         "text": f"{100 * share:.0f}" if hit or share >= 0.005 else "",
         "heat": round(100 * heat, 1),
-        "dark": heat > 0.62,
         "title": f"{said} {100 * share:.2f} % of its pixels ({count:,} of {total:,})",
     }
 
@@ -90,12 +90,12 @@ def reliability(calibration: np.ndarray) -> dict[str, Any]:
     """A reliability diagram from [bins, 3] (pixels, sum of confidences, hits): bars in percent, and the ECE (Guo et
     al., ICML 2017, eq. 3), in percent."""
     pixels, confidences, hits = np.asarray(calibration, np.float64).T
-    total, width = max(1.0, pixels.sum()), 100 / len(pixels)
+    total, most, width = max(1.0, pixels.sum()), max(1.0, pixels.max()), 100 / len(pixels)
     bars = []
     for place in np.flatnonzero(pixels):
         said, right = 100 * confidences[place] / pixels[place], 100 * hits[place] / pixels[place]
-        share = 100 * pixels[place] / total
-        bars.append({"left": place * width, "width": width, "said": said, "right": right, "share": share})
+        part = {"share": 100 * pixels[place] / total, "of_most": pixels[place] / most}
+        bars.append({"left": place * width, "width": width, "said": said, "right": right} | part)
     return {"bars": bars, "ece": 100 * float(np.abs(confidences - hits).sum() / total)}
 
 
@@ -114,7 +114,17 @@ def score_cell(value: float | None, best: float = 100.0) -> dict[str, Any]:
     """A score's text (None: not measured) and how strongly it is coloured."""
     value = known(value)
     heat = 0.0 if value is None else min(1.0, max(0.0, value / best if best else 0.0))
-    return {"text": None if value is None else f"{value:.1f}", "heat": round(100 * heat, 1), "dark": heat > 0.62}
+    return {"text": None if value is None else f"{value:.1f}", "heat": round(100 * heat, 1)}
+
+
+def thumbnail(domain: Domain) -> dict[str, str] | None:
+    """A small photograph and its prediction: the first of the random samples, else of all."""
+    pictures = [p for p in domain.pictures if p.why == "random"] or domain.pictures
+    if not pictures:
+        return None
+    image = embed.photograph(embed.fit(pictures[0].image, _THUMBNAIL))
+    prediction = embed.fit(pictures[0].prediction, _THUMBNAIL, labels=True)
+    return {"image": image, "prediction": embed.label_map(prediction, domain.space.palette)}
 
 
 def sample_groups(domain: Domain) -> list[dict[str, Any]]:

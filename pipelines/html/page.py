@@ -35,7 +35,7 @@ def report_page(model: str, domains: list[Domain], facts: dict[str, str], robust
         mean=_mean(domain.scores["mIoU"] for domain in domains),
         columns=_columns(domains),
         domains=[_domain(place, domain) for place, domain in enumerate(domains)],
-        classes=_classes_by_domain(domains),
+        class_tables=_class_tables(domains),
         facts=facts,
         robustness=[_robustness(name, values) for name, values in (robustness or {}).items()],
     )
@@ -67,20 +67,23 @@ def _domain(place: int, domain: Domain) -> dict[str, Any]:
         "confusions": figures.largest_confusions(domain),
         "reliability": None if domain.calibration is None else figures.reliability(domain.calibration),
         "groups": figures.sample_groups(domain),
+        "thumbnail": figures.thumbnail(domain),
     }
 
 
-def _classes_by_domain(domains: list[Domain]) -> list[dict[str, Any]]:
-    """A row a class that any domain has, with its IoU in each; empty where one domain is all there is."""
-    if len(domains) < 2:
-        return []
-    entries = {entry["name"]: entry for domain in domains for entry in figures.legend(domain.space)}
-    rows = []
-    for name, entry in entries.items():
-        scores = [domain.scores["IoU"].get(name) for domain in domains]
-        if any(score is not None for score in scores):
-            rows.append(entry | {"cells": [figures.score_cell(score) for score in scores]})
-    return rows
+def _class_tables(domains: list[Domain]) -> list[dict[str, Any]]:
+    """A table for each label space that several domains share: a row a domain, a column a class that is shown."""
+    tables = []
+    for space in {domain.space.name: domain.space for domain in domains}.values():
+        sharing = [domain for domain in domains if domain.space.name == space.name]
+        shown = [e for e in figures.legend(space) if any(e["name"] in domain.scores["IoU"] for domain in sharing)]
+        if len(sharing) > 1:
+            rows = [
+                {"name": d.name, "cells": [figures.score_cell(d.scores["IoU"].get(e["name"])) for e in shown]}
+                for d in sharing
+            ]
+            tables.append({"classes": shown, "rows": rows})
+    return tables
 
 
 def _robustness(name: str, values: dict[str, Any]) -> dict[str, Any]:

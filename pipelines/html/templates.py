@@ -16,7 +16,11 @@ _DASH = "–"
 def render(template: str, **contents: Any) -> str:
     """The page of this template of `assets/`, with the style and script inside it."""
     environment = Environment(
-        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"score": score, "signed": signed, "digests": digests}
     parts = {name: Markup((ASSETS / file).read_text()) for name, file in (("style", "page.css"), ("script", "page.js"))}
