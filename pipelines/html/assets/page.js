@@ -18,9 +18,11 @@
   }
 
   function enlarge(button) {
-    const large = button.closest(".sample").classList.toggle("large");
+    const sample = button.closest(".sample");
+    const large = sample.classList.toggle("large");
     button.setAttribute("aria-pressed", large);
     button.textContent = large ? "Smaller" : "Larger";
+    sample.scrollIntoView({ block: "nearest" });
   }
 
   function readCell(event) {
