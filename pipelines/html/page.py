@@ -42,8 +42,9 @@ def report_page(model: str, domains: list[Domain], facts: dict[str, str], robust
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in map(figures.known, values) if value is not None]
-    return sum(known) / len(known) if known else None
+    """None where a domain lacks the score: a mean over the others would not compare."""
+    known = [figures.known(value) for value in values]
+    return None if None in known else sum(known) / len(known)
 
 
 def _columns(domains: list[Domain]) -> list[dict[str, Any]]:
