@@ -15,6 +15,7 @@ from datasets import storage
 from datasets.raw_folder import RawFolder, fixed_folder
 from pipelines import video
 from pipelines.pictures import Picture, opened, read_picture
+from pipelines.predictions import ENDINGS as RESULTS
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LIST = ".txt"
@@ -49,7 +50,7 @@ def find(images: str, out: str, every: int = 1) -> Images | video.Video:
 
     Args:
         images: path or URI.
-        out: what lies below it is left out.
+        out: what lies in its labels/, overlays/ or probabilities/ is left out.
         every: only each of so many frames of a video.
 
     Raises:
@@ -142,7 +143,7 @@ def _below(folder: str, pattern: str) -> tuple[str, list[str]]:
 def _checked(found: tuple[str, list[str]], out: str, images: str) -> Images:
     """Names, relative to the folder that was searched, of all that is no result of an earlier prediction."""
     folder, places = found
-    results = path_of(out) + "/"
+    results = tuple(f"{path_of(out)}/{kind}/" for kind in RESULTS)
     places = [place for place in places if not path_of(place).startswith(results)]
     if not places:
         raise ValueError(f"no images in {images}: name a folder with {', '.join(sorted(ENDINGS))} files")
