@@ -46,7 +46,8 @@ def read_picture(place: str) -> np.ndarray:
         with opened(place) as stream:
             data = stream.read(_MOST_BYTES + 1)
     except (OSError, HTTPException, ValueError) as error:
-        raise ValueError(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"can't be read: {' '.join(str(reason).split())}") from error
     if len(data) > _MOST_BYTES:
         raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
     return decode_picture(data)
