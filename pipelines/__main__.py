@@ -15,7 +15,7 @@ COMMANDS = {
     "inspect": ("pipelines.inspect", "what is in a shard folder; --verify checks every digest"),
     "train": ("pipelines.train", "train a recipe on shards"),
     "evaluate": ("pipelines.evaluate", "mIoU of a model on each domain"),
-    "predict": ("pipelines.predict", "label maps and overlays for a folder of images"),
+    "predict": ("pipelines.predict", "label maps, overlays and probabilities for images and videos"),
     "register": ("pipelines.register", "put a checkpoint into MLflow's model registry"),
     "import-authors": ("pipelines.import_authors", "the authors' released checkpoints → ours"),
     "compare": ("pipelines.compare", "several models side by side, with confidence intervals"),

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = _command("evaluate", model, shards["camera"], shards["game-unseen-streets"], "--report", report,
                       "--storage", runs)  # fmt: skip
     images = str(out / "raw" / "camera" / "leftImg8bit" / "val" / "ahlbeck")
-    _command("predict", model, images, str(out / "predictions"), "--storage", runs)
+    _command("predict", model, images, str(out / "predictions"), "--overwrite", "--storage", runs)
     _explain(out, model, result, time.time() - started)
     return result
 

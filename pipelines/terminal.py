@@ -26,4 +26,5 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # Ray's are not; nobody writes into them
     warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # float16's scaler may skip first steps
+    warnings.filterwarnings("ignore", module="PIL")  # on odd or large images, which are named where they are read
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -1,0 +1,134 @@
+"""What `predict` leaves in OUT: which of it is there already, of which model, and each file whole or not at all."""
+
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.fs as pafs
+from PIL import Image
+
+from datasets import storage
+from datasets.labels import CITYSCAPES
+from pipelines.report import legend, overlay
+
+RECORD = "predict.json"
+ENDINGS = {"labels": ".png", "overlays": ".png", "probabilities": ".npy"}
+"""The kinds of results, each a folder of OUT, and how its files end."""
+
+
+class Predictions:
+    """The results in a folder.
+
+    Args:
+        out: path, s3:// or gs:// URI.
+        kinds: the results that are wanted, of `ENDINGS`.
+    """
+
+    def __init__(self, out: str, kinds: tuple[str, ...]):
+        self.out, self.kinds = out, kinds
+        self._files, self._path = storage.filesystem(out)
+        self._there: dict[str, set[str]] = {}
+        self._folders: set[str] = set()
+
+    def begin(self, settings: dict[str, Any], overwrite: bool = False) -> None:
+        """Looks at what is there; what was left half written goes.
+
+        Args:
+            settings: all that decides what the results are; they are put into predict.json.
+            overwrite: what another model or other settings left goes too.
+
+        Raises:
+            ValueError: the folder holds predictions of another model or with other settings, or files that no
+                `predict` wrote.
+        """
+        recorded, self._there = storage.read_json(self.out, RECORD), self._listing()
+        if recorded is None and any(self._there.values()):
+            kind = next(kind for kind, names in self._there.items() if names)
+            raise ValueError(f"{self.out}/{kind} holds files that predict did not write: choose another OUT")
+        if recorded is not None and overwrite:
+            self._clear()
+        elif recorded is not None and recorded != settings:
+            raise ValueError(
+                f"{self.out} holds predictions of something else ({_differences(recorded, settings)}): "
+                "choose another OUT, or add --overwrite"
+            )
+        self._files.create_dir(self._path)
+        storage.write_json(self.out, RECORD, settings)
+
+    def missing(self, name: str) -> list[str]:
+        """Which kinds of results of an image are still to be made."""
+        return [kind for kind in self.kinds if name + ENDINGS[kind] not in self._there[kind]]
+
+    def write(self, name: str, image: np.ndarray, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
+        """Writes those results of an image that are missing.
+
+        Args:
+            name: a relative path without ending.
+            image: BGR uint8 [h, w, 3].
+            labels: train ids, uint8 [h, w].
+            probabilities: float16 [classes, h, w], if they are wanted.
+        """
+        make = {
+            "labels": lambda: encoded_labels(labels),
+            "overlays": lambda: encoded_overlay(image, labels),
+            "probabilities": lambda: _encoded_array(probabilities),
+        }
+        for kind in self.missing(name):
+            file = f"{kind}/{name}{ENDINGS[kind]}"
+            self._make_folder(file.rpartition("/")[0])
+            with storage.writing(self.out, file) as stream:
+                stream.write(make[kind]())
+
+    def _make_folder(self, folder: str) -> None:
+        if folder not in self._folders and isinstance(self._files, pafs.LocalFileSystem):  # stores have none
+            self._files.create_dir(f"{self._path}/{folder}")
+        self._folders.add(folder)
+
+    def _listing(self) -> dict[str, set[str]]:
+        """Kind → names with endings. What a killed process left half written is removed."""
+        found: dict[str, set[str]] = {kind: set() for kind in ENDINGS}
+        for kind, names in found.items():
+            start = len(f"{self._path}/{kind}/")
+            selector = pafs.FileSelector(f"{self._path}/{kind}", allow_not_found=True, recursive=True)
+            for info in self._files.get_file_info(selector):
+                if info.type == pafs.FileType.File and info.path.endswith(storage.PARTIAL):
+                    self._files.delete_file(info.path)
+                elif info.type == pafs.FileType.File:
+                    names.add(info.path[start:])
+        return found
+
+    def _clear(self) -> None:
+        """The record first: a folder without one is not taken for whole."""
+        storage.delete(self.out, [RECORD])
+        for kind, names in self._there.items():
+            storage.delete(self.out, [f"{kind}/{name}" for name in names])
+            names.clear()
+
+
+def encoded_labels(labels: np.ndarray) -> bytes:
+    """Train ids, uint8 [h, w], as an 8-bit PNG with Cityscapes' palette."""
+    picture = Image.fromarray(labels, mode="P")
+    picture.putpalette(CITYSCAPES.palette.tobytes())
+    file = io.BytesIO()
+    picture.save(file, format="PNG")
+    return file.getvalue()
+
+
+def encoded_overlay(image: np.ndarray, labels: np.ndarray) -> bytes:
+    """The image with the classes' colours over it, and below it a legend of those that occur, as a PNG."""
+    picture = overlay(image, labels, CITYSCAPES)
+    key = legend(CITYSCAPES, np.unique(labels), max(picture.shape[1], 340))
+    picture = cv2.copyMakeBorder(picture, 0, 0, 0, key.shape[1] - picture.shape[1], cv2.BORDER_CONSTANT)
+    return cv2.imencode(".png", np.vstack([picture, key])[..., ::-1])[1].tobytes()
+
+
+def _encoded_array(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)

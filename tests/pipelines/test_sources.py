@@ -1,0 +1,134 @@
+"""What there is to predict: every way to name it, and a name of its own for each result."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.sources import Images, find, names_of
+from pipelines.video import Video
+
+OUT = "/nowhere/out"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """a/1.png, a/2.jpg, b/1.png, and what is no image."""
+    for name in ("a/1.png", "a/2.jpg", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((8, 12, 3), 9, np.uint8))
+    (tmp_path / "notes.md").write_text("no image")
+    (tmp_path / "a/._1.png").write_bytes(b"what macOS leaves in archives")
+    return tmp_path
+
+
+def test_a_folder_is_searched_whole(folder):
+    found = find(str(folder), OUT)
+    assert list(found.files) == ["a/1", "a/2", "b/1"] and found.total == 3
+    assert [picture.read().shape for picture in found.pictures()] == [(8, 12, 3)] * 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [("**/*.png", ["a/1", "b/1"]), ("a/*", ["1", "2"]), ("*/1.png", ["a/1", "b/1"]), ("[b]/?.png", ["b/1"])],
+)
+def test_a_glob(folder, pattern, names):
+    assert list(find(f"{folder}/{pattern}", OUT).files) == names
+
+
+def test_a_folder_whose_name_looks_like_a_glob(folder):
+    (folder / "a").rename(folder / "[a]")
+    assert list(find(f"{folder}/[a]", OUT).files) == ["1", "2"]
+
+
+def test_a_relative_glob(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert list(find("*/*.jpg", OUT).files) == ["a/2"] and list(find(".", OUT).files) == ["a/1", "a/2", "b/1"]
+
+
+def test_earlier_results_are_no_images(folder):
+    (folder / "out/labels").mkdir(parents=True)
+    (folder / "a/1.png").rename(folder / "out/labels/1.png")
+    assert list(find(str(folder), f"{folder}/out").files) == ["a/2", "b/1"]
+
+
+def test_links_keep_their_names(folder):
+    (folder / "links").mkdir()
+    os.symlink(folder / "a/1.png", folder / "links/other.png")
+    os.symlink(folder, folder / "links/circle")
+    assert list(find(f"{folder}/links", OUT).files) == ["other"]
+
+
+def test_a_list_of_paths_and_addresses(folder):
+    (folder / "lists").mkdir()
+    lines = ["# mine", "../a/1.png", "", f"{folder}/b/1.png", "https://host:1/x/1.png?size=2", "s3://bucket/x/1.png"]
+    (folder / "lists/all.txt").write_text("\n".join(lines))
+    found = find(f"{folder}/lists/all.txt", OUT).files
+    root = str(folder).lstrip("/")
+    assert list(found) == [f"{root}/a/1", f"{root}/b/1", "host:1/x/1", "bucket/x/1"]
+    assert list(found.values()) == [f"{folder}/lists/../a/1.png", *lines[3:]]
+
+
+def test_one_image_and_a_video(folder):
+    assert find(f"{folder}/a/2.jpg", OUT).files == {"2": f"{folder}/a/2.jpg"}
+    assert find("https://host/x.png?token=a", OUT).files == {"x": "https://host/x.png?token=a"}
+    writer = cv2.VideoWriter(f"{folder}/v.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10, (32, 24))
+    for _ in range(5):
+        writer.write(np.zeros((24, 32, 3), np.uint8))
+    writer.release()
+    found = find(f"{folder}/v.avi", OUT, every=2)
+    assert isinstance(found, Video) and found.total == 3 and found.rate == 10
+
+
+def test_nothing_is_said_to_be_nothing(folder):
+    (folder / "empty").mkdir()
+    (folder / "empty.txt").write_text("# nothing\n")
+    for images, words in {
+        "empty": "name a folder with .bmp", "x*.png": "no images in .*x", "none.png": "no such file or folder",
+        "empty.txt": "write a path or URI a line"
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            find(f"{folder}/{images}", OUT)
+    with pytest.raises(ValueError, match="a web server lists no files"):
+        find("https://host/x/*.png", OUT)
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["/d/a.jpg", "/d/a.png", "/d/b.png"], ["a.jpg", "a.png", "b"]),
+        (["/x/1/a.jpg", "/x/2/a.jpg"], ["1/a", "2/a"]),
+        (["https://h/a.jpg", "https://h/a.jpg"], ["a"]),  # twice the same
+        (["https://h/%2e%2e/%2E%2E/etc/a.jpg", "https://h/b.jpg"], ["etc/a", "b"]),  # never above OUT
+        (["s3://b/x%00\x01.png", "s3://b/y.png"], ["x__", "y"]),
+        (["gs://one/a.png", "s3://two/a.png"], ["one/a", "two/a"]),
+    ],
+)
+def test_names(places, names):
+    found = names_of(places, None)
+    assert list(found) == names and list(found.values()) == list(dict.fromkeys(places))
+    assert names_of(places, None) == found
+
+
+def test_names_that_clash_in_every_way_stay_apart():
+    places = ["https://h/a.jpg?1", "https://h/a.jpg?2", "https://h/a", "https://h/a.jpg.png", "https://h/a.png"]
+    found = names_of(places, None)
+    assert len(found) == 5 and set(found.values()) == set(places)
+    digest = hashlib.sha256(places[0].encode()).hexdigest()[:8]
+    assert f"a.jpg-{digest}" in found and "a.png" in found
+
+
+def test_names_longer_than_a_file_system_holds():
+    names = list(names_of([f"https://h/{'x' * 300}{i}.png" for i in range(2)], None))
+    assert len(set(names)) == 2 and max(map(len, names)) == 16
+
+
+def test_a_hundred_thousand_names_take_seconds():
+    started = time.process_time()
+    found = names_of([f"/data/{i // 1000}/{i % 50_000}.{'png' if i % 2 else 'jpg'}" for i in range(100_000)], "/data")
+    assert len(found) == 100_000 and time.process_time() - started < 20
+    assert isinstance(Images(found).pictures(), type(x for x in ()))  # one after another: contents are not held
