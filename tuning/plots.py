@@ -1,7 +1,7 @@
 """Pictures of a sweep: heat map of token length × rank, parallel coordinates, score against cost with its front."""
 
+import math
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from tuning.results import COSTS, SETTINGS, Row, pareto
 
 _DPI = 110
+_MARKS = 8
 _WORDS = {"trained_parameters": "trained parameters", "step_seconds": "seconds a step", "token_length": "token length"}
 
 
@@ -59,45 +60,58 @@ def heat_map(table: list[Row], metric: str) -> plt.Figure | None:
 
 def parallel_coordinates(table: list[Row], metric: str) -> plt.Figure | None:
     """A line a trial through its settings and its score, coloured by the score; None if nothing varied."""
-    names = [name for name in SETTINGS if len({str(row.get(name)) for row in table}) > 1]
-    if not names:
+    values = {name: [_value(row, name) for row in table] for name in SETTINGS}
+    values = {name: column for name, column in values.items() if len(set(column)) > 1}
+    if not values:
         return None
-    figure, axes = plt.subplots(figsize=(2 + 1.8 * len(names), 4))
-    places = [_places([row.get(name) for row in table]) for name in names]
     scores = np.array([row["score"] for row in table])
     heights = (scores - scores.min()) / (np.ptp(scores) or 1)
+    places = [_in_logarithm(column) if _continuous(column) else _by_order(column) for column in values.values()]
+    places.append((heights.tolist(), [(0.0, f"{scores.min():.1f}"), (1.0, f"{scores.max():.1f}")]))
+    figure, axes = plt.subplots(figsize=(1.5 + 1.9 * len(values), 4))
     for i in np.argsort(scores):
-        line = [places[k][0][i] for k in range(len(names))] + [heights[i]]
+        line = [column[i] for column, _ in places]
         axes.plot(range(len(line)), line, color=plt.cm.viridis(heights[i]), lw=1.5, alpha=0.85, marker="o", ms=4)
-    for k, (_, ticks) in enumerate(places):
-        _axis(axes, k, ticks)
-    _axis(axes, len(names), [(0.0, f"{scores.min():.1f}"), (1.0, f"{scores.max():.1f}")])
-    axes.set(xticks=range(len(names) + 1), xticklabels=[*(_WORDS.get(name, name) for name in names), metric],
-             yticks=[], xlim=(-0.4, len(names) + 0.5), ylim=(-0.06, 1.06))  # fmt: skip
+    for x, (_, ticks) in enumerate(places):
+        _axis(axes, x, ticks)
+    names = [*(_WORDS.get(name, name) for name in values), metric]
+    axes.set(xticks=range(len(names)), xticklabels=names, yticks=[], xlim=(-0.2, len(values) + 0.4), ylim=(-0.06, 1.1))
     axes.spines[:].set_visible(False)
     return figure
 
 
-def _places(values: list[Any]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights from 0 to 1 of values of one setting, and the marks of its axis: each value is as far from the next."""
-    different = sorted(set(map(_key, values)))
-    height = {key: i / max(1, len(different) - 1) for i, key in enumerate(different)}
-    step = max(1, len(different) // 8)
-    return [height[_key(value)] for value in values], [(height[key], key[2]) for key in different[::step]]
+def _value(row: Row, name: str) -> float | str:
+    """A number, or words for what is none."""
+    value = row.get(name, "–")
+    if value is None:
+        return "all"
+    return f"{value[0]}…{value[-1]}: {len(value)}" if isinstance(value, list) else value
 
 
-def _key(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, then words; what a trial doesn't have comes first."""
-    if isinstance(value, int | float):
-        return True, float(value), f"{value:.3g}" if isinstance(value, float) else str(value)
-    return value is not None, 0.0, "–" if value is None else str(value)
+def _continuous(values: list[float | str]) -> bool:
+    return len(set(values)) > _MARKS and all(isinstance(value, int | float) and value > 0 for value in values)
+
+
+def _in_logarithm(values: list[float]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights from 0 to 1, and the marks of the axis."""
+    low, high = math.log(min(values)), math.log(max(values))
+    marks = [(height, f"{math.exp(low + height * (high - low)):.1e}") for height in (0.0, 0.5, 1.0)]
+    return [(math.log(value) - low) / (high - low) for value in values], marks
+
+
+def _by_order(values: list[float | str]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights and marks where each value is as far from the next: words first, then numbers."""
+    different = sorted(set(values), key=lambda value: (0, 0, value) if isinstance(value, str) else (1, value, ""))
+    height = {value: i / max(1, len(different) - 1) for i, value in enumerate(different)}
+    marks = [(height[value], value if isinstance(value, str) else f"{value:g}") for value in different]
+    return [height[value] for value in values], marks[:: max(1, len(marks) // _MARKS)]
 
 
 def _axis(axes: Axes, x: int, ticks: list[tuple[float, str]]) -> None:
-    axes.axvline(x, color="black", lw=0.8)
+    axes.axvline(x, ymax=0.95, color="black", lw=0.8)
     for height, words in ticks:
-        axes.text(x + 0.04, height, words, fontsize=8, va="bottom",
-                  bbox={"color": "white", "alpha": 0.7, "pad": 0.5})  # fmt: skip
+        box = {"color": "white", "alpha": 0.7, "pad": 0.5}
+        axes.text(x + 0.04, height, words, fontsize=8, va="bottom", bbox=box)
 
 
 def score_against_cost(table: list[Row], metric: str) -> plt.Figure | None:
@@ -114,8 +128,11 @@ def score_against_cost(table: list[Row], metric: str) -> plt.Figure | None:
         front = [(row[cost], row["score"]) for row in pareto(table, cost)]
         axes.step(*zip(*front, strict=True), where="post", color="black", lw=1, label="Pareto front")
         axes.set(xlabel=_WORDS[cost])
+        if cost == "trained_parameters":
+            axes.xaxis.set_major_formatter(lambda number, _: f"{number / 1e6:.3g} M")
         axes.grid(alpha=0.3)
     panels[0][0].set_ylabel(metric)
-    panels[0][0].legend(fontsize=8)
     figure.tight_layout()
+    marks, words = panels[0][0].get_legend_handles_labels()
+    figure.legend(marks, words, ncols=len(words), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     return figure
