@@ -18,7 +18,7 @@ COMMANDS = {
     "predict": ("pipelines.predict", "label maps and overlays for a folder of images"),
     "register": ("pipelines.register", "put a checkpoint into MLflow's model registry"),
     "import-authors": ("pipelines.import_authors", "the authors' released checkpoints → ours"),
-    "tune": ("tuning.search", "search token length and rank"),
+    "tune": ("tuning.search", "search adapters, their settings and learning rates"),
     "demo": ("pipelines.demo", "all of it on procedural streets, in ten minutes"),
 }
 

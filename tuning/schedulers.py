@@ -23,9 +23,10 @@ def build_scheduler(recipe: Recipe, metric: str) -> TrialScheduler:
         # trials that wait for others to compare with would give up their workers, so none does
         never = float("inf")
         return MedianStoppingRule("step", metric, "max", grace_period=grace, min_time_slice=never)
-    # Tune starts counting iterations anew in a resumed trial, steps go on
-    return ASHAScheduler("step", metric, "max", max_t=steps, grace_period=grace,
-                         reduction_factor=settings.reduction_factor)  # fmt: skip
+    # by steps: Tune counts iterations anew in a resumed trial; one more than there are, as a trial ends by itself
+    return ASHAScheduler(
+        "step", metric, "max", max_t=steps + 1, grace_period=grace, reduction_factor=settings.reduction_factor
+    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tuning.outcome import conclude
 from tuning.samplers import Sampler, Suggest, build_sampler
 from tuning.schedulers import Earlier, build_scheduler, replay
 from tuning.space import Space, label
-from tuning.sweep import FAILED, SWEEP_FILE, Sweep, Watch, ended, read, trial_recipe
+from tuning.sweep import FAILED, FINISHED, SWEEP_FILE, Sweep, Watch, ended, read, trial_recipe
 from tuning.trial import run_trial
 
 _MAY_CHANGE = (*(name for name in runs.MAY_CHANGE if name != "tune"), "tune.num_trials", "tune.max_concurrent")
@@ -187,4 +187,4 @@ def _end_runs(sweep: Sweep) -> None:
     for record in sweep.records.values():
         run_id = sweep.mlflow_run_of(record)
         if run_id in running:
-            tracking.end_run(run_id, "FAILED" if record.status == FAILED else "KILLED")
+            tracking.end_run(run_id, {FINISHED: "FINISHED", FAILED: "FAILED"}.get(record.status, "KILLED"))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -146,7 +147,7 @@ class Watch(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or goes on."""
-        self.started[trial.trial_id] = time.time()
+        self.started.setdefault(trial.trial_id, time.time())
         self.sweep.save(self._record(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
@@ -167,8 +168,9 @@ class Watch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has crashed too often."""
         record = self._record(trial)
-        error = trial.get_error()
-        record.error = str(error).strip().splitlines()[-1] if error else "its process died"
+        record.error = "its process died, see the log"
+        with suppress(OSError):  # Tune may not have written it yet
+            record.error = str(trial.get_error() or record.error).strip().splitlines()[-1]
         self._end(trial, FAILED)
 
     def _end(self, trial: Trial, status: str) -> None:
