@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from pipelines.models import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS, EVERY = 90, 10
+STEPS, EVERY = 60, 10
 
 
 class SweepCommand:
@@ -54,7 +54,7 @@ class SweepCommand:
 def in_midst(trials: list[dict], finished: int) -> bool:
     """So many trials are finished, and another one was validated, with some way to go."""
     ended = [trial for trial in trials if trial["status"] == "FINISHED"]
-    midway = [trial for trial in trials if trial["status"] == "RUNNING" and 1 <= len(trial["history"]) <= 5]
+    midway = [trial for trial in trials if trial["status"] == "RUNNING" and 1 <= len(trial["history"]) <= 3]
     return len(ended) == finished and bool(midway)
 
 
