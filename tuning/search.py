@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 
 from datasets import storage
 from pipelines import resources, runs, tracking
@@ -135,10 +136,7 @@ def _tuner(sweep: Sweep, sampler: Sampler, total: int, left: int) -> tune.Tuner:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
     connect()
     scheduler = build_scheduler(trial_recipe(recipe, {}), sweep.metric)
-    for record in ended(sweep.records.values()):
-        replay(scheduler, Earlier(record.run), record.history)
-        scores = [result[sweep.metric] for result in record.history if sweep.metric in result]
-        sampler.tell(record.draw, max(scores, default=None))
+    _tell_what_was(sweep, sampler, scheduler)
     files, path = storage.filesystem(sweep.folder)
     return tune.Tuner(
         tune.with_resources(partial(run_trial, plan=_plan(sweep, left)), {"node:__internal_head__": 0.001}),
@@ -157,6 +155,14 @@ def _tuner(sweep: Sweep, sampler: Sampler, total: int, left: int) -> tune.Tuner:
             verbose=0,
         ),
     )
+
+
+def _tell_what_was(sweep: Sweep, sampler: Sampler, scheduler: TrialScheduler) -> None:
+    """Before a resume."""
+    for record in ended(sweep.records.values()):
+        replay(scheduler, Earlier(record.run), record.history)
+        scores = [result[sweep.metric] for result in record.history if sweep.metric in result]
+        sampler.tell(record.draw, max(scores, default=None))
 
 
 def _plan(sweep: Sweep, left: int) -> dict[str, Any]:

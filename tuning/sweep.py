@@ -1,5 +1,6 @@
 """A sweep's folder: what was asked for, and each trial's draw, scores and end, so that it can go on."""
 
+import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -77,7 +78,7 @@ class Sweep:
     @classmethod
     def create(cls, recipe: Recipe, name: str | None) -> "Sweep":
         """A new folder `STORAGE/NAME` and a new MLflow run."""
-        name = name or f"tune-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        name = name or f"tune-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder = storage.join(recipe.tracking.storage, name)
         run_id = tracking.create_run(name, recipe)
         files, path = storage.filesystem(storage.join(folder, TRIALS))

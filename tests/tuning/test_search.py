@@ -107,3 +107,19 @@ def test_a_sweep_goes_on_as_it_began(swept, run_command):
         run_command("tune", "--resume", swept["sweep_dir"], "--set", "optimizer.weight_decay=0.2")
     with pytest.raises(ValueError, match=r"other values of tune\.sampler"):
         run_command("tune", "--resume", swept["sweep_dir"], "--set", "tune.sampler=random")
+
+
+def test_a_trial_that_can_not_be_built_is_told_and_the_others_go_on(streets, storage, run_command):
+    changes = {
+        "data.val": [],
+        "data.source_val": streets.game,
+        "tune.token_length": [5],
+        "tune.rank": [2],
+        "tune.layers": [[0, 1], [0, 99]],
+    }
+    result = run_command("tune", "tune_token_rank_smoke", *settings(streets, storage, **changes))
+    good, bad = result["trials"]
+    assert good["status"] == "FINISHED" and good["layers"] == [0, 1] and result["best"] == good
+    assert result["objective"]["metric"] == "source_mIoU" and good["score"] == good["source_mIoU"]
+    assert bad["status"] == "FAILED" and "name rising block numbers from 0 to 11" in bad["error"]
+    assert bad["score"] is None and bad["checkpoint"] is None
