@@ -160,7 +160,8 @@ class Suggest(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the sampler."""
         self.on_trial_result(trial_id, result or {})
-        self.sampler.tell(self.draws[trial_id], None if error else self.best.get(trial_id))
+        score = self.best.get(trial_id, float("-inf"))
+        self.sampler.tell(self.draws[trial_id], None if error or score == float("-inf") else score)
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing, see above."""

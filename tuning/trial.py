@@ -15,7 +15,7 @@ from pipelines.settings import Recipe
 from pipelines.terminal import quiet
 from pipelines.train import train
 from tuning.space import label
-from tuning.sweep import trial_recipe
+from tuning.sweep import METRICS, trial_recipe
 
 _NOT_TRAINING = ("validation", "checkpoint")
 
@@ -53,7 +53,8 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
             log_last=False,  # who registers the best logs it
         )
     except ValueError as error:  # bad input, or its workers failed more often than train.max_failures
-        return {"error": str(error)}
+        # Tune and its schedulers want a step and a score of each result
+        return {"error": str(error), "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
     return {name: value for name, value in trained["metrics"].items() if name in ("step", "mIoU", "source_mIoU")}
 
 

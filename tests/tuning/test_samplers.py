@@ -62,4 +62,5 @@ def test_tune_gets_the_interrupted_first_and_the_best_score_counts():
         suggest.on_trial_result("1", {"step": step, "source_mIoU": score})
     suggest.on_trial_complete("1", {"step": 3, "source_mIoU": 20.0})
     suggest.on_trial_complete("2", error=True)
-    assert told == [(2, 30.0), (4, None)]
+    suggest.on_trial_complete("0", {"step": 0, "source_mIoU": float("-inf"), "error": "why"})
+    assert told == [(2, 30.0), (4, None), (64, None)]

@@ -39,8 +39,17 @@ def test_no_trial_is_stopped_before_its_grace(kind):
     assert resumed.on_trial_result(None, new, {"step": 5, "score": 0.0}) == TrialScheduler.CONTINUE
 
 
-def test_a_trial_without_scores_is_no_trouble():
-    replay(scheduler("asha"), Earlier("failed"), [])
+@pytest.mark.parametrize("kind", ["asha", "median"])
+def test_failed_trials_are_no_trouble(kind):
+    """One that failed before a resume, and one that says so now."""
+    resumed, failing, new = scheduler(kind), Earlier("failing"), Earlier("new")
+    replay(resumed, Earlier("failed"), [])
+    told = {"step": 0, "score": float("-inf"), "error": "why"}
+    for trial in (failing, new):
+        resumed.on_trial_add(None, trial)
+    assert resumed.on_trial_result(None, failing, told) == TrialScheduler.CONTINUE
+    resumed.on_trial_complete(None, failing, told)
+    assert resumed.on_trial_result(None, new, {"step": 10, "score": 1.0}) == TrialScheduler.CONTINUE
 
 
 def test_none_and_pbt():
