@@ -19,7 +19,7 @@ COMMANDS = {
     "register": ("pipelines.register", "put a checkpoint into MLflow's model registry"),
     "import-authors": ("pipelines.import_authors", "the authors' released checkpoints → ours"),
     "compare": ("pipelines.compare", "several models side by side, with confidence intervals"),
-    "tune": ("tuning.search", "search token length and rank"),
+    "tune": ("tuning.search", "search adapters, their settings and learning rates"),
     "demo": ("pipelines.demo", "all of it on procedural streets, in ten minutes"),
 }
 

@@ -21,8 +21,16 @@ def load_recipe(path: str, overrides: list[str] | None = None) -> Recipe:
         ValueError: an unknown key (with the nearest valid one) or a wrong value (with the reason).
         FileNotFoundError: no such recipe.
     """
-    config = Config.fromfile(str(_find(path)), lazy_import=False)
-    changes = dict(_override(item) for item in overrides or [])
+    return _merged(Config.fromfile(str(_find(path)), lazy_import=False), overrides or [])
+
+
+def change_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """A recipe with `key=value` overrides. Raises ValueError as `load_recipe` does."""
+    return _merged(Config(recipe.model_dump(mode="json")), overrides)
+
+
+def _merged(config: Config, overrides: list[str]) -> Recipe:
+    changes = dict(_override(item) for item in overrides)
     for part in ("adapter", "decode_head"):
         _start_anew(config, part, changes.get(f"model.{part}.type"))
     config.merge_from_dict(changes)

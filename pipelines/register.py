@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ValueError: no such checkpoint, it does not load, or the name is not allowed.
     """
     for what, text in (("NAME", args.name), ("--alias", args.alias or "a")):
-        if not re.fullmatch(r"[\w.-]+", text):
-            raise ValueError(f"register: {what} {text!r}: use letters, digits, dots, dashes and underscores")
+        check_name(what, text)
     tracking.configure(args.storage)
     folder = models.resolve(args.checkpoint)
     _, values, provenance = load_checkpoint(folder, args.vfm_weights)
@@ -58,6 +57,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     uri = f"models:/{args.name}@{args.alias}" if args.alias else f"models:/{args.name}/{registered.version}"
     say(f"registered {uri} (version {registered.version})")
     return {"name": args.name, "version": int(registered.version), "alias": args.alias, "uri": uri}
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises ValueError if the registry takes no such name."""
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"register: {what} {name!r}: use letters, digits, dots, dashes and underscores")
 
 
 def log_model(run_id: str, checkpoint: Path | str) -> str:

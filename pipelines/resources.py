@@ -27,7 +27,9 @@ class Resources:
         return "GPU" in self.worker
 
 
-def share(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int = 1) -> Resources:
+def share(
+    recipe: Recipe, nodes: list[dict[str, float]], concurrent: int = 1, gpus_per_worker: float = 1.0
+) -> Resources:
     """Splits the cluster: a GPU and a CPU a worker where there are GPUs, else half of the CPUs for all workers.
 
     The rest decodes: Ray Data would wait for ever, in silence, if the workers held every CPU.
@@ -35,30 +37,49 @@ def share(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int = 1) ->
     Args:
         nodes: what each node of the cluster has, such as {"CPU": 8, "GPU": 1}.
         concurrent: runs that share the cluster at a time.
+        gpus_per_worker: below 1, workers of several runs share a GPU.
 
     Raises:
         ValueError: the workers don't fit.
     """
-    gpus = sum(node.get("GPU", 0.0) for node in nodes)
-    use_gpu = gpus > 0 if recipe.train.use_gpu is None else recipe.train.use_gpu
-    return _with_gpus(recipe, nodes, gpus, concurrent) if use_gpu else _without(recipe, nodes, concurrent)
+    gpus = _gpus(nodes)
+    if not trains_on_gpus(recipe, nodes):
+        return _without(recipe, nodes, concurrent)
+    return _with_gpus(recipe, nodes, gpus, concurrent, gpus_per_worker)
 
 
-def _with_gpus(recipe: Recipe, nodes: list[dict[str, float]], gpus: float, concurrent: int) -> Resources:
+def trains_on_gpus(recipe: Recipe, nodes: list[dict[str, float]]) -> bool:
+    """Whether workers ask for GPUs on a cluster of these nodes."""
+    return _gpus(nodes) > 0 if recipe.train.use_gpu is None else recipe.train.use_gpu
+
+
+def runs_that_fit(recipe: Recipe, nodes: list[dict[str, float]], gpus_per_worker: float = 1.0) -> int:
+    """How many runs can share the cluster with no GPU idle, or else no CPU; at least one."""
+    if trains_on_gpus(recipe, nodes):
+        each = int(1 / gpus_per_worker + 1e-6) if gpus_per_worker < 1 else 1 / gpus_per_worker
+        return max(1, int(_gpus(nodes) * each / recipe.train.num_workers))
+    return max(1, int(_cpus(nodes) / recipe.train.num_workers))
+
+
+def _with_gpus(
+    recipe: Recipe, nodes: list[dict[str, float]], gpus: float, concurrent: int, gpus_per_worker: float
+) -> Resources:
     workers = recipe.train.num_workers * concurrent
     needed = (recipe.train.min_workers or recipe.train.num_workers) * concurrent
-    if recipe.train.use_gpu is None and needed > gpus:
+    per_worker = {"CPU": 1.0, "GPU": gpus_per_worker}
+    if recipe.train.use_gpu is None and needed * gpus_per_worker > gpus + 1e-6:
+        share = "a GPU each" if gpus_per_worker == 1 else f"{gpus_per_worker:g} of a GPU each"
         raise ValueError(
-            f"train.num_workers: {needed} workers need a GPU each, and the cluster has {gpus:g}: set fewer, or "
+            f"train.num_workers: {needed} workers need {share}, and the cluster has {gpus:g}: set fewer, or "
             "train.use_gpu=True to wait for those that an autoscaler starts"
         )
     if recipe.train.use_gpu and not recipe.data.cpus_per_worker:
         raise ValueError("train.use_gpu=True waits for nodes: say how many CPUs decode, data.cpus_per_worker=8 or so")
     if recipe.train.use_gpu:
-        return Resources({"CPU": 1.0, "GPU": 1.0}, recipe.data.cpus_per_worker, threads=1)
+        return Resources(per_worker, recipe.data.cpus_per_worker, threads=1)
     left = (_cpus(nodes) - workers) / workers
     data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
-    return _checked(Resources({"CPU": 1.0, "GPU": 1.0}, data_cpus, threads=1), workers, nodes)
+    return _checked(Resources(per_worker, data_cpus, threads=1), workers, nodes)
 
 
 def _without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int) -> Resources:
@@ -96,3 +117,7 @@ def _checked(share: Resources, workers: int, nodes: list[dict[str, float]]) -> R
 
 def _cpus(nodes: list[dict[str, float]]) -> float:
     return sum(node.get("CPU", 0.0) for node in nodes)
+
+
+def _gpus(nodes: list[dict[str, float]]) -> float:
+    return sum(node.get("GPU", 0.0) for node in nodes)

@@ -20,8 +20,9 @@ from rein_core.checkpoint import RECIPE, WEIGHTS
 
 RUN_FILE = "run.json"
 BEST = "best"
-_MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
-_MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "data.skip_damaged", "tracking", "tune")
+MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
+MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "data.skip_damaged", "tracking", "tune")
+"""Beginnings of the settings that a run which goes on may have other values of."""
 
 
 @dataclass
@@ -73,8 +74,7 @@ class Run:
         if values is None:
             raise ValueError(f"--resume {folder}: no {RUN_FILE} in it: give the folder that train named as its run")
         before = parse_recipe(values["recipe"])
-        changed = [key for key in known_keys() if _setting(before, key) != _setting(recipe, key)]
-        changed = [key for key in changed if not key.startswith(_MAY_CHANGE) and not _has_parts(recipe, key)]
+        changed = changed_settings(before, recipe, MAY_CHANGE)
         if changed:
             raise ValueError(
                 f"--resume {folder}: the run was started with other values of {', '.join(changed)}: set them back"
@@ -132,6 +132,12 @@ def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:
 def _patient(folder: str, seconds: float) -> tuple[pafs.FileSystem, str]:
     files, path = storage.filesystem(folder)
     return pafs.PyFileSystem(Patient(files, seconds)), path
+
+
+def changed_settings(before: Recipe, after: Recipe, may_change: tuple[str, ...]) -> list[str]:
+    """Settings that differ, without those whose names begin with one of `may_change`."""
+    changed = [key for key in known_keys() if _setting(before, key) != _setting(after, key)]
+    return [key for key in changed if not key.startswith(may_change) and not _has_parts(after, key)]
 
 
 def _setting(recipe: Recipe, key: str) -> Any:

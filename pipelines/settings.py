@@ -221,15 +221,55 @@ class Tracking(Settings):
 
 
 class Tune(Settings):
-    """The search that `tune` runs."""
+    """The search that `tune` runs. A list is what is drawn from; a draw has only what its adapter kind knows."""
 
-    token_length: list[int] = Field([50, 100, 150], min_length=1, description="Rein's m: drawn from these")
-    rank: list[int] = Field([8, 16, 32], min_length=1, description="Rein's r: drawn from these")
-    lr: list[float] = Field([], description="learning rates to draw from; empty: the recipe's")
-    num_trials: int = Field(4, ge=1)
-    max_concurrent: int = Field(1, ge=1, description="trials at a time: they share the cluster")
-    grace_steps: int = Field(100, ge=1, description="ASHA stops no trial before this step")
+    adapter: list[str] = Field([], description="kinds of adapter; empty: the recipe's own")
+    token_length: list[int] = Field([50, 100, 150], min_length=1, description="m of rein and fada; prompts of vpt")
+    rank: list[int] = Field([8, 16, 32], min_length=1, description="r of rein and fada, lora, dora and soma")
+    lr: list[float] = Field([], description="learning rates; empty: the recipe's")
+    lr_range: tuple[float, float] | None = Field(
+        None, description="in place of lr: least and largest, drawn evenly in the logarithm; not for a grid"
+    )
+    scale: list[float] = Field(
+        [], description="scale_init of rein and fada, scale of adaptformer, alpha / rank of lora and dora"
+    )
+    layers: list[list[int] | None] = Field(
+        [], description="lists of the blocks that rein refines, such as [None, [8, 9, 10, 11]]; None: all"
+    )
+    sampler: Literal["random", "grid", "tpe"] = Field(
+        "random", description="random: distinct draws; grid: all there are; tpe: Optuna's, which learns from scores"
+    )
+    scheduler: Literal["asha", "median", None] = Field(
+        "asha", description="what stops bad trials early: ASHA, the median stopping rule; None: nothing"
+    )
+    objective: Literal["source", "target"] = Field(
+        "source",
+        description="what trials are compared by: source_mIoU on data.source_val; target: mIoU on data.val, which is "
+        "then no test of generalisation any more, and the result says so",
+    )
+    num_trials: int = Field(4, ge=1, description="draws; a grid has its own number")
+    trial_steps: int | None = Field(
+        None, ge=1, description="a trial's train.steps; None: the recipe's, which the best is retrained with"
+    )
+    max_concurrent: int | None = Field(
+        None, ge=1, description="trials at a time, which share the cluster; None: as many as have a GPU or CPU a worker"
+    )
+    gpus_per_trial: float | None = Field(
+        None, gt=0, le=1, description="0.25: four trials share a GPU; None: a GPU a worker, where there are any"
+    )
+    max_failures: int = Field(2, ge=0, description="how often a trial that crashed goes on from its checkpoint")
+    grace_steps: int = Field(100, ge=1, description="no trial is stopped before this step")
     reduction_factor: int = Field(2, ge=2, description="ASHA keeps one in this many at each rung")
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _no_pbt(cls, value: Any) -> Any:
+        if str(value).lower() in ("pbt", "pb2"):
+            raise ValueError(
+                f"{value} copies the checkpoints of good trials into bad ones, but Ray Train keeps a trial's "
+                "checkpoints from Ray Tune, so it would copy none and say nothing: choose asha or median, or None"
+            )
+        return value
 
 
 def _kind_of_model(section: Any) -> str:

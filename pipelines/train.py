@@ -53,6 +53,8 @@ def train(
     parent_run_id: str | None = None,
     callbacks: list[UserCallback] | None = None,
     concurrent: int = 1,
+    gpus_per_worker: float = 1.0,
+    log_last: bool = True,
     worker: Callable[[dict[str, Any]], object] = train_worker,
 ) -> dict[str, Any]:
     """Trains, and leaves checkpoints in the run's folder and everything else in MLflow.
@@ -63,6 +65,8 @@ def train(
         parent_run_id: MLflow run that a new run is nested in.
         callbacks: Ray Train callbacks, such as Tune's.
         concurrent: runs that share the cluster.
+        gpus_per_worker: below 1, workers of several runs share a GPU.
+        log_last: whether the last checkpoint becomes the MLflow run's model; it lies in the run's folder anyway.
         worker: what each training worker runs: `train_worker`, or a loop derived from its `Loop`.
 
     Raises:
@@ -72,7 +76,7 @@ def train(
     provenance = check_inputs(recipe)
     connect()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    share = resources.share(recipe, nodes, concurrent)
+    share = resources.share(recipe, nodes, concurrent, gpus_per_worker)
     run = run or Run.create(recipe, parent_run_id, name)
     say(f"run {run.folder}  (MLflow run {run.mlflow_run_id})")
     started = time.time()
@@ -103,7 +107,7 @@ def train(
         ),
     )
     result = _fit(trainer, run)
-    return _report(run, result, time.time() - started)
+    return _report(run, result, time.time() - started, log_last)
 
 
 def _num_workers(recipe: Recipe) -> int | tuple[int, int]:
@@ -115,7 +119,7 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     """Opens the shards and builds the model once, so that bad input fails here and not on a cluster.
 
     Returns:
-        What a checkpoint says of its origin: commit, seed and the shards' digests.
+        What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.
     """
     shards = check_feed(recipe) + [Shards(uri) for uri in recipe.data.val + recipe.data.source_val]
     segmentor = build_for_training(recipe)
@@ -123,7 +127,8 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
     digests = {each.uri: each.manifest.digest for each in shards}
-    return {"commit": tracking.commit(), "seed": recipe.seed, "shards": digests}
+    origin = {"commit": tracking.commit(), "seed": recipe.seed, "shards": digests}
+    return origin | {"trained_parameters": trained}
 
 
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
@@ -138,7 +143,7 @@ def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
     return result
 
 
-def _report(run: Run, result: ray.train.Result, seconds: float) -> dict[str, Any]:
+def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) -> dict[str, Any]:
     metrics = dict(result.metrics or {})
     phases = metrics.pop("seconds", {})
     total = sum(phases.values()) or 1.0
@@ -147,7 +152,7 @@ def _report(run: Run, result: ray.train.Result, seconds: float) -> dict[str, Any
         + ", ".join(f"{p} {phases[p]:.1f} s ({phases[p] / total:.0%})" for p in PHASES if p in phases)
     )
     checkpoint = last_checkpoint(run.folder)
-    model = log_model(run.mlflow_run_id, models.resolve(checkpoint))
+    model = log_model(run.mlflow_run_id, models.resolve(checkpoint)) if log_last else None
     tracking.end_run(run.mlflow_run_id, "FINISHED")
     say(f"done in {duration(seconds)}: {checkpoint}")
     return {

@@ -2,117 +2,195 @@
 
 import argparse
 import os
+import time
 from functools import partial
 from typing import Any
 
+import ray
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import TrialScheduler
 
-from datasets.storage import join
-from pipelines import tracking
-from pipelines.cluster import ROOT, connect
-from pipelines.recipe import load_recipe, parse_recipe
+from datasets import storage
+from pipelines import resources, runs, tracking
+from pipelines.cluster import connect
+from pipelines.recipe import change_recipe, load_recipe, parse_recipe
 from pipelines.settings import Recipe
-from pipelines.terminal import say
-from pipelines.train import check_inputs, train
-from tuning.space import apply, search_space
+from pipelines.terminal import duration, say
+from pipelines.train import check_inputs
+from tuning import winner
+from tuning.outcome import conclude
+from tuning.samplers import Sampler, Suggest, build_sampler
+from tuning.schedulers import Earlier, build_scheduler, replay
+from tuning.space import Space, label
+from tuning.sweep import FAILED, FINISHED, SWEEP_FILE, Sweep, Watch, ended, read, trial_recipe
+from tuning.trial import run_trial
+
+_MAY_CHANGE = (*(name for name in runs.MAY_CHANGE if name != "tune"), "tune.num_trials", "tune.max_concurrent")
+_MAY_CHANGE += ("tune.gpus_per_trial", "tune.max_failures")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command-line arguments of `tune`."""
-    parser.add_argument("recipe", help="a recipe file, or the name of one in pipelines/recipes")
+    parser.add_argument(
+        "recipe", nargs="?", help="a recipe file, or the name of one in pipelines/recipes; with --resume: the sweep's"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
     )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--resume", metavar="SWEEP_DIR", help="go on with a killed sweep; of a finished one, do what else is asked for"
+    )
+    which.add_argument(
+        "--name", help="of the sweep's folder in tracking.storage: the same command again goes on with that sweep"
+    )
+    winner.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The command: returns the best trial's settings, mIoU and checkpoint, and every trial.
+    """The command: returns the best trial's settings, score and checkpoint, every trial, and what became of the best.
 
     Raises:
         ValueError: bad input, or no trial came to a validation.
     """
-    recipe = load_recipe(args.recipe, args.set)
-    _check(recipe)
-    parent = tracking.create_run(f"tune-{recipe.name}", recipe)
-    connect()
+    recipe, folder = _asked_for(args)
+    winner.check(args)
+    check(recipe)
+    sweep = Sweep.open(folder, recipe) if folder else Sweep.create(recipe, args.name)
+    say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")
     try:
-        results = _tuner(recipe, parent).fit()
+        search(sweep)
+        found = conclude(sweep)
+        found |= winner.use(args, sweep, found["best"])
     except BaseException:
-        tracking.end_run(parent, "FAILED")
+        tracking.end_run(sweep.mlflow_run_id, "FAILED")
         raise
-    _end_stopped_trials(parent)
-    return _report(results, recipe, parent)
+    tracking.end_run(sweep.mlflow_run_id, "FINISHED")
+    return found
 
 
-def _check(recipe: Recipe) -> None:
-    if not recipe.data.val:
-        raise ValueError("recipe: data.val is empty: trials are compared there, --set data.val=SHARDS")
-    if not recipe.train.validate_every:
-        raise ValueError("recipe: early stopping needs train.validate_every: --set train.validate_every=50")
-    if isinstance(recipe.model, dict) or recipe.model.adapter.get("type") != "rein":
-        raise ValueError("recipe: model.adapter.type must be rein: tune searches its token_length and rank")
-    check_inputs(recipe)
+def _asked_for(args: argparse.Namespace) -> tuple[Recipe, str | None]:
+    """The recipe, and the folder of the sweep that goes on with it, if there is one."""
+    if not args.recipe and not args.resume:
+        raise ValueError("tune: name a recipe, or with --resume a sweep's folder")
+    recipe = load_recipe(args.recipe, args.set) if args.recipe else None
+    folder = args.resume
+    if args.name:
+        if "/" in args.name or args.name in ("", ".", ".."):
+            raise ValueError(f"--name {args.name!r}: give a folder's name, without slashes")
+        named = storage.join(recipe.tracking.storage, args.name)
+        folder = named if storage.size(named, SWEEP_FILE) is not None else None
+    if not folder:
+        return recipe, None
+    before = parse_recipe(read(folder)["recipe"])
+    recipe = recipe or change_recipe(before, args.set)
+    changed = runs.changed_settings(before, recipe, _MAY_CHANGE)
+    if changed:
+        raise ValueError(f"--resume {folder}: the sweep began with other values of {', '.join(changed)}: set them back")
+    return recipe, folder
 
 
-def _tuner(recipe: Recipe, parent: str) -> tune.Tuner:
-    settings = recipe.tune
-    trial = partial(run_trial, recipe=recipe.model_dump(mode="json"), parent=parent)
+def check(recipe: Recipe) -> None:
+    """What a sweep needs, found before anything is started. Raises ValueError with what is missing."""
+    settings, data = recipe.tune, recipe.data
+    if settings.objective == "source" and not data.source_val:
+        raise ValueError(
+            "recipe: data.source_val is empty: trials are compared on held-out samples of the source, "
+            "--set data.source_val=SHARDS (such as its val split, ingested with --split val); or on the target "
+            "domains, data.val, by --set tune.objective=target, which are then no test of generalisation any more"
+        )
+    if settings.objective == "target" and not data.val:
+        raise ValueError("recipe: data.val is empty: tune.objective=target compares trials there: give it shards")
+    if settings.scheduler and not recipe.train.validate_every:
+        raise ValueError(
+            "recipe: early stopping needs train.validate_every: --set train.validate_every=50, or tune.scheduler=None"
+        )
+    if settings.gpus_per_trial and recipe.train.num_workers > 1:
+        raise ValueError("recipe: tune.gpus_per_trial: several workers need a GPU each: leave it, or one worker")
+    first = Space(recipe).random(1, recipe.seed)[0]
+    check_inputs(trial_recipe(recipe, first))
+
+
+def search(sweep: Sweep) -> None:
+    """Runs the trials that are left, and ends the MLflow runs of those that were stopped.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, and can be resumed.
+    """
+    known = [record.draw for record in sweep.records.values()]
+    sampler = build_sampler(sweep.recipe, known)
+    total = len(known) + sampler.remaining()
+    left = total - len(ended(sweep.records.values()))
+    if left > 0:
+        started = time.time()
+        _tuner(sweep, sampler, total, left).fit()
+        say(f"{left} trials in {duration(time.time() - started)}")
+    _end_runs(sweep)
+    if sweep.open_records():
+        say(f"interrupted: go on with --resume {sweep.folder}")
+        raise KeyboardInterrupt
+
+
+def _tuner(sweep: Sweep, sampler: Sampler, total: int, left: int) -> tune.Tuner:
+    recipe = sweep.recipe
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
+    connect()
+    scheduler = build_scheduler(trial_recipe(recipe, {}), sweep.metric)
+    _tell_what_was(sweep, sampler, scheduler)
+    files, path = storage.filesystem(sweep.folder)
     return tune.Tuner(
-        tune.with_resources(trial, {"node:__internal_head__": 0.001}),
-        param_space=search_space(recipe),
+        tune.with_resources(partial(run_trial, plan=_plan(sweep, left)), {"node:__internal_head__": 0.001}),
         tune_config=tune.TuneConfig(
-            metric="mIoU",
-            mode="max",
-            num_samples=settings.num_trials,
-            max_concurrent_trials=settings.max_concurrent,
-            scheduler=ASHAScheduler(
-                time_attr="step",
-                max_t=recipe.train.steps,
-                grace_period=min(settings.grace_steps, recipe.train.steps),
-                reduction_factor=settings.reduction_factor,
-            ),
+            search_alg=Suggest(sampler, [record.draw for record in sweep.open_records()], sweep.metric),
+            num_samples=left,
+            max_concurrent_trials=_concurrent(recipe, left),
+            scheduler=scheduler,
         ),
-        run_config=tune.RunConfig(name=f"tune-{parent[:8]}", storage_path=recipe.tracking.storage, verbose=1),
+        run_config=tune.RunConfig(
+            name=f"ray-{time.time():.0f}",  # Tune's own; what a sweep goes on from are its records
+            storage_path=path,
+            storage_filesystem=files,
+            failure_config=tune.FailureConfig(max_failures=recipe.tune.max_failures),
+            callbacks=[Watch(sweep, total)],
+            verbose=0,
+        ),
     )
 
 
-def run_trial(draw: dict[str, Any], recipe: dict[str, Any], parent: str) -> None:
-    """One trial: drives a training run, which reports to Tune; it holds no CPU itself."""
-    os.chdir(ROOT)
-    drawn = apply(parse_recipe(recipe), draw)
-    train(drawn, parent_run_id=parent, callbacks=[TuneReportCallback()], concurrent=drawn.tune.max_concurrent)
+def _tell_what_was(sweep: Sweep, sampler: Sampler, scheduler: TrialScheduler) -> None:
+    """Before a resume."""
+    for record in ended(sweep.records.values()):
+        replay(scheduler, Earlier(record.run), record.history)
+        scores = [result[sweep.metric] for result in record.history if sweep.metric in result]
+        sampler.tell(record.draw, max(scores, default=None))
 
 
-def _end_stopped_trials(parent: str) -> None:
-    """Trials that ASHA stops leave their MLflow runs open."""
-    for run_id in tracking.open_children(parent):
-        tracking.end_run(run_id, "KILLED")
-    tracking.end_run(parent, "FINISHED")
+def _plan(sweep: Sweep, left: int) -> dict[str, Any]:
+    """What trials need to know, see `run_trial`."""
+    return {
+        "recipe": sweep.recipe.model_dump(mode="json"),
+        "name": sweep.name,
+        "mlflow_run_id": sweep.mlflow_run_id,
+        "concurrent": _concurrent(sweep.recipe, left),
+        "gpus_per_worker": sweep.recipe.tune.gpus_per_trial or 1.0,
+        "histories": {label(record.draw): record.history for record in sweep.open_records()},
+    }
 
 
-def _checkpoint(result: tune.Result, recipe: Recipe) -> str | None:
-    """Ray tells the path within the store."""
-    path = result.metrics.get("checkpoint_path")
-    return path and join(recipe.tracking.storage, *path.split("/")[-2:])
+def _concurrent(recipe: Recipe, left: int) -> int:
+    """Trials at a time. Raises ValueError if they don't fit."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus_per_worker = recipe.tune.gpus_per_trial or 1.0
+    fit = resources.runs_that_fit(recipe, nodes, gpus_per_worker)
+    concurrent = min(recipe.tune.max_concurrent or fit, left)
+    resources.share(recipe, nodes, concurrent, gpus_per_worker)
+    return concurrent
 
 
-def _report(results: tune.ResultGrid, recipe: Recipe, parent: str) -> dict[str, Any]:
-    trials = [
-        {**result.config, "mIoU": result.metrics.get("mIoU"), "step": result.metrics.get("step"),
-         "checkpoint": _checkpoint(result, recipe)}
-        for result in results
-        if result.metrics and result.metrics.get("mIoU") is not None
-    ]  # fmt: skip
-    if not trials:
-        raise ValueError(
-            f"tune: no trial came to a validation: {results.errors[0] if results.errors else 'see the log'}"
-        )
-    best = max(trials, key=lambda trial: trial["mIoU"])
-    for trial in trials:
-        mark = "best →" if trial is best else "      "
-        settings = ", ".join(f"{key} {trial[key]}" for key in ("token_length", "rank", "lr") if key in trial)
-        say(f"{mark} {settings}: mIoU {trial['mIoU']:.2f} at step {trial['step']}")
-    tracking.log_metrics(parent, {"best/mIoU": best["mIoU"]})
-    return {"best": best, "trials": trials, "mlflow_run_id": parent}
+def _end_runs(sweep: Sweep) -> None:
+    """Trials that were stopped leave their MLflow runs open, as their processes were killed."""
+    running = set(tracking.open_children(sweep.mlflow_run_id))
+    for record in sweep.records.values():
+        run_id = sweep.mlflow_run_of(record)
+        if run_id in running:
+            tracking.end_run(run_id, {FINISHED: "FINISHED", FAILED: "FAILED"}.get(record.status, "KILLED"))

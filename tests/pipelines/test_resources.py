@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.recipe import parse_recipe
-from pipelines.resources import share
+from pipelines.resources import runs_that_fit, share
 
 
 def recipe(workers: int, data: dict | None = None, **train):
@@ -55,3 +55,19 @@ def test_elastic_on_cpus_is_one_worker_a_node():
     assert share(recipe(4, min_workers=1), nodes[:1]).worker["CPU"] == 1.2, "as many as there are"
     with pytest.raises(ValueError, match="4 workers are more than the 3 nodes"):
         share(recipe(4, min_workers=4), nodes)
+
+
+def test_runs_that_share_a_gpu():
+    box = [{"CPU": 16.0, "GPU": 2.0}]
+    assert runs_that_fit(recipe(1), box, 0.25) == 8 and runs_that_fit(recipe(1), box, 0.4) == 4
+    got = share(recipe(1), box, concurrent=8, gpus_per_worker=0.25)
+    assert got.worker == {"CPU": 1.0, "GPU": 0.25} and got.data_cpus == 1.0
+    with pytest.raises(ValueError, match=r"9 workers need 0\.25 of a GPU each, and the cluster has 2"):
+        share(recipe(1), box, concurrent=9, gpus_per_worker=0.25)
+
+
+def test_as_many_runs_as_leave_nothing_idle():
+    assert runs_that_fit(recipe(1), GPUS) == 4 and runs_that_fit(recipe(2), GPUS) == 2
+    assert runs_that_fit(recipe(8), GPUS) == 1, "train says that it does not fit"
+    assert runs_that_fit(recipe(1), [{"CPU": 2.0}]) == 2 and runs_that_fit(recipe(2), [{"CPU": 2.0}]) == 1
+    share(recipe(1), [{"CPU": 2.0}], concurrent=2)

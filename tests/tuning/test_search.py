@@ -1,51 +1,125 @@
-"""A real search: trials train, report to Tune and MLflow, and the best one's checkpoint is there."""
+"""Real sweeps: trials train, report to Tune and MLflow, and the best one's checkpoint is there."""
 
+import csv
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from pipelines.models import resolve
-from pipelines.recipe import load_recipe
-from tuning.space import apply
 
 
-def test_a_draw_changes_the_recipe():
-    drawn = apply(load_recipe("demo"), {"token_length": 7, "rank": 3, "lr": 0.5})
-    assert drawn.model.adapter["token_length"] == 7 and drawn.model.adapter["rank"] == 3 and drawn.optimizer.lr == 0.5
-
-
-def settings(streets, storage: Path) -> list[str]:
-    values = {
-        "data.train": streets.game,
-        "data.val": streets.camera,
-        "tracking.storage": storage,
-        "train.steps": 4,
-        "train.validate_every": 2,
-        "tune.grace_steps": 2,
-        "tune.num_trials": 2,
-        "tune.token_length": [10],
-        "tune.rank": [2, 4],
-    }
+def settings(streets, storage: Path, **changes) -> list[str]:
+    values = {"data.train": streets.game, "data.val": streets.camera, "tracking.storage": storage, **changes}
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 
 
-def test_search(streets, tmp_path, run_command):
-    result = run_command("tune", "rein_dinov2_s_camvid_smoke", *settings(streets, tmp_path))
-    assert len(result["trials"]) == 2
-    assert result["best"]["mIoU"] == max(trial["mIoU"] for trial in result["trials"])
-    assert resolve(result["best"]["checkpoint"]).name.startswith("step_")
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.fixture(scope="module")
+def swept(streets, storage, run_command) -> dict:
+    """TPE and ASHA over two kinds of adapter, two trials at a time, compared on the target domain."""
+    changes = {
+        "tune.objective": "target",
+        "tune.adapter": ["rein", "lora"],
+        "tune.layers": [None, [8, 9, 10, 11]],
+        "tune.num_trials": 3,
+        "tune.max_concurrent": 2,
+        "tune.scale": [],
+    }
+    argv = settings(streets, storage, **changes)
+    return run_command("tune", "tune_asha_tpe_smoke", "--name", "sweep", *argv)
+
+
+def children(storage: Path, result: dict) -> list:
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     parent = client.get_run(result["mlflow_run_id"])
-    nested = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    assert len(nested) == 2 and {run.info.status for run in [parent, *nested]} <= {"FINISHED", "KILLED"}
-    assert {run.data.params["model.adapter.rank"] for run in nested} <= {"2", "4"}
+    return client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
 
 
-def test_a_search_needs_validation(streets, tmp_path, run_command):
-    with pytest.raises(ValueError, match=r"data\.val is empty"):
-        run_command("tune", "rein_dinov2_s_camvid_smoke")
-    argv = settings(streets, tmp_path)
-    argv[argv.index("train.validate_every=2")] = "train.validate_every=None"
+def test_the_best_trial_is_found(swept):
+    scores = [trial["score"] for trial in swept["trials"]]
+    assert len(scores) == 3 and swept["best"]["score"] == scores[0] == max(scores)
+    assert swept["best"]["score"] == swept["best"]["mIoU"], "of the validation that was its best"
+    assert resolve(swept["best"]["checkpoint"]).name == "best"
+    assert all(trial["trained_parameters"] > 1000 and trial["step_seconds"] > 0 for trial in swept["trials"])
+    assert {trial["status"] for trial in swept["trials"]} <= {"FINISHED", "STOPPED"}
+
+
+def test_the_result_says_that_target_domains_chose(swept, streets, storage):
+    assert swept["objective"]["metric"] == "mIoU" and swept["objective"]["shards"] == [streets.camera]
+    assert "no test of generalisation" in swept["objective"]["words"]
+    parent = MlflowClient(f"sqlite:///{storage}/mlflow.db").get_run(swept["mlflow_run_id"])
+    assert "no test of generalisation" in parent.data.tags["tune.objective"]
+
+
+def test_trials_are_nested_runs_that_ended(swept, storage):
+    nested = children(storage, swept)
+    assert len(nested) == 3
+    by_id = {run.info.run_id: run for run in nested}
+    for trial in swept["trials"]:
+        run = by_id[trial["mlflow_run_id"]]
+        assert run.info.status == {"FINISHED": "FINISHED", "STOPPED": "KILLED"}[trial["status"]]
+        assert run.data.params["model.adapter.type"] == trial["adapter"]
+        assert run.data.params["model.adapter.rank"] == str(trial["rank"])
+        assert float(run.data.params["optimizer.lr"]) == trial["lr"]
+
+
+def test_table_and_pictures_are_in_the_folder_and_in_mlflow(swept, storage):
+    folder = Path(swept["sweep_dir"])
+    assert folder == storage / "sweep"
+    read = list(csv.DictReader((folder / "results.csv").open()))
+    assert [float(row["score"]) for row in read] == [trial["score"] for trial in swept["trials"]]
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    logged = {Path(file.path).name for file in client.list_artifacts(swept["mlflow_run_id"], "sweep")}
+    pictures = {Path(path).name for path in swept["pictures"]}
+    assert {"parallel_coordinates.png", "pareto.png"} <= pictures
+    assert logged == pictures | {"results.csv", "results.json"} and all((folder / name).exists() for name in logged)
+
+
+def test_what_a_sweep_needs(streets, storage, run_command):
+    argv = ["tune", "rein_dinov2_s_camvid_smoke", *settings(streets, storage)]
+    with pytest.raises(ValueError, match=r"data\.source_val is empty.*--set data\.source_val=SHARDS"):
+        run_command(*argv)
+    argv += ["--set", f"data.source_val={streets.game}"]
     with pytest.raises(ValueError, match=r"train\.validate_every"):
-        run_command("tune", "rein_dinov2_s_camvid_smoke", *argv)
+        run_command(*argv)
+    argv += ["--set", "train.validate_every=2"]
+    with pytest.raises(ValueError, match="several workers need a GPU each"):
+        run_command(*argv, "--set", "tune.gpus_per_trial=0.5", "--set", "train.num_workers=2")
+    with pytest.raises(ValueError, match="give --register NAME too"):
+        run_command(*argv, "--alias", "champion")
+    with pytest.raises(ValueError, match=r"use letters, digits"):
+        run_command(*argv, "--register", "a/b")
+    with pytest.raises(ValueError, match=r"data\.val is empty"):
+        run_command(*argv, "--set", "tune.objective=target", "--set", "data.val=[]")
+    with pytest.raises(ValueError, match=r"no sweep\.json in it"):
+        run_command("tune", "--resume", storage)
+    with pytest.raises(ValueError, match="name a recipe"):
+        run_command("tune")
+
+
+def test_a_sweep_goes_on_as_it_began(swept, run_command):
+    with pytest.raises(ValueError, match=r"other values of optimizer\.weight_decay"):
+        run_command("tune", "--resume", swept["sweep_dir"], "--set", "optimizer.weight_decay=0.2")
+    with pytest.raises(ValueError, match=r"other values of tune\.sampler"):
+        run_command("tune", "--resume", swept["sweep_dir"], "--set", "tune.sampler=random")
+
+
+def test_a_trial_that_can_not_be_built_is_told_and_the_others_go_on(streets, storage, run_command):
+    changes = {
+        "data.val": [],
+        "data.source_val": streets.game,
+        "tune.token_length": [5],
+        "tune.rank": [2],
+        "tune.layers": [[0, 1], [0, 99]],
+    }
+    result = run_command("tune", "tune_token_rank_smoke", *settings(streets, storage, **changes))
+    good, bad = result["trials"]
+    assert good["status"] == "FINISHED" and good["layers"] == [0, 1] and result["best"] == good
+    assert result["objective"]["metric"] == "source_mIoU" and good["score"] == good["source_mIoU"]
+    assert bad["status"] == "FAILED" and "name rising block numbers from 0 to 11" in bad["error"]
+    assert bad["score"] is None and bad["checkpoint"] is None

@@ -1,0 +1,18 @@
+"""The measurement of sweeps: made-up rounds give what can be worked out by hand, and trials differ only in rank."""
+
+from benchmarks import sweep
+from pipelines.recipe import load_recipe
+from tuning.space import Space
+
+
+def test_shares():
+    rounds = [{"loop": {"seconds": 100.0, "training": 80.0}, "tune": {"seconds": s}} for s in (105.0, 110.0, 120.0)]
+    told = sweep.report(rounds)
+    assert (told["overhead"], told["over_training"], told["ratio"]) == (0.1, 0.375, 0.909)
+
+
+def test_trials_cost_the_same(tmp_path):
+    args = sweep.parser().parse_args(["--trials", "3", "--shards", "s", "--steps", "7"])
+    asked = load_recipe(args.recipe, sweep.changes(args, str(tmp_path)))
+    assert [(draw["token_length"], draw["rank"]) for draw in Space(asked).grid()] == [(40, 4), (40, 5), (40, 6)]
+    assert asked.train.steps == 7 and asked.train.validate_every is None and asked.tune.max_concurrent is None

@@ -1,0 +1,57 @@
+"""The end of a sweep: the table and pictures in its folder and in MLflow, and the best trial in words."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+from mlflow import MlflowClient
+
+from datasets import storage
+from pipelines import tracking
+from pipelines.terminal import say
+from tuning import plots, results
+from tuning.sweep import Sweep
+
+
+def conclude(sweep: Sweep) -> dict[str, Any]:
+    """Writes `results.json`, `results.csv` and pictures, and returns what `tune` returns of them.
+
+    Raises:
+        ValueError: no trial came to a validation.
+    """
+    table = results.rows(sweep)
+    best = table[0]
+    if best["score"] is None:
+        raise ValueError(f"tune: no trial came to a validation: {best['error'] or 'see the log'}")
+    objective = describe(sweep)
+    say(results.to_text(table, sweep.metric))
+    say(f"best by {sweep.metric} ({objective['words']}): {best['checkpoint']}")
+    found = {"best": best, "trials": table, "objective": objective}
+    found |= {f"pareto_{cost}": [row["run_dir"] for row in results.pareto(table, cost)] for cost in results.COSTS}
+    tracking.log_metrics(sweep.mlflow_run_id, {f"best/{sweep.metric}": best["score"]})
+    MlflowClient().set_tag(sweep.mlflow_run_id, "tune.objective", objective["words"])
+    pictures = _write(sweep, found)
+    return found | {"sweep_dir": sweep.folder, "mlflow_run_id": sweep.mlflow_run_id, "pictures": pictures}
+
+
+def describe(sweep: Sweep) -> dict[str, Any]:
+    """What trials were compared by; that it was on target domains is said."""
+    data, on = sweep.recipe.data, sweep.recipe.tune.objective
+    words = "held-out samples of the source" if on == "source" else "TARGET domains: no test of generalisation any more"
+    shards = data.source_val if on == "source" else data.val
+    return {"metric": sweep.metric, "on": on, "shards": shards, "words": words}
+
+
+def _write(sweep: Sweep, found: dict[str, Any]) -> list[str]:
+    """All files, here first, as the folder may be a URI. Returns the pictures' paths or URIs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "results.json").write_bytes(storage.to_json(found))
+        (folder / "results.csv").write_text(results.to_csv(found["trials"]))
+        pictures = plots.draw(found["trials"], sweep.metric, folder)
+        MlflowClient().log_artifacts(sweep.mlflow_run_id, temporary, "sweep")
+        files, path = storage.filesystem(sweep.folder)
+        for file in sorted(folder.iterdir()):
+            pafs.copy_files(str(file), f"{path}/{file.name}", destination_filesystem=files, use_threads=False)
+    return [storage.join(sweep.folder, picture.name) for picture in pictures]

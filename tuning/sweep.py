@@ -1,0 +1,192 @@
+"""A sweep's folder: what was asked for, and each trial's draw, scores and end, so that it can go on."""
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from datasets import storage
+from pipelines import tracking
+from pipelines.runs import RUN_FILE
+from pipelines.settings import Recipe, absolute
+from pipelines.terminal import say
+from tuning.space import Draw, apply, label
+
+SWEEP_FILE, TRIALS = "sweep.json", "trials"
+RUNNING, FINISHED, STOPPED, FAILED = "RUNNING", "FINISHED", "STOPPED", "FAILED"
+METRICS = {"source": "source_mIoU", "target": "mIoU"}
+_KEPT = ("step", "mIoU", "source_mIoU", "step_seconds")
+
+
+@dataclass
+class Record:
+    """One trial.
+
+    Args:
+        run: name of its run's folder.
+        status: FINISHED: all steps; STOPPED: by the scheduler; FAILED: too often; RUNNING: else.
+        history: results of its validations: `step`, `source_mIoU`, `mIoU`, `step_seconds`.
+    """
+
+    draw: Draw
+    run: str
+    status: str = RUNNING
+    history: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None
+    seconds: float = 0.0
+
+    def add(self, result: dict[str, Any]) -> bool:
+        """A result, unless its step is known: a trial that goes on after a crash may come to it again."""
+        last = self.history[-1]["step"] if self.history else 0
+        if result.get("step", 0) <= last:
+            return False
+        self.history.append({name: result[name] for name in _KEPT if result.get(name) is not None})
+        return True
+
+
+@dataclass
+class Sweep:
+    """A sweep that is about to begin or to go on.
+
+    Args:
+        folder: its absolute path, or its URI.
+        recipe: as it was asked for; trials have `trial_recipe`.
+        mlflow_run_id: the parent of the trials' runs.
+        records: trials, by their draws' labels.
+    """
+
+    folder: str
+    recipe: Recipe
+    mlflow_run_id: str
+    records: dict[str, Record]
+
+    @property
+    def name(self) -> str:
+        """The last part of the folder's path."""
+        return storage.filesystem(self.folder)[1].rsplit("/", 1)[-1]
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by."""
+        return METRICS[self.recipe.tune.objective]
+
+    @classmethod
+    def create(cls, recipe: Recipe, name: str | None) -> "Sweep":
+        """A new folder `STORAGE/NAME` and a new MLflow run."""
+        name = name or f"tune-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        folder = storage.join(recipe.tracking.storage, name)
+        run_id = tracking.create_run(name, recipe)
+        files, path = storage.filesystem(storage.join(folder, TRIALS))
+        files.create_dir(path)
+        values = {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id}
+        storage.write_json(folder, SWEEP_FILE, values)
+        return cls(folder, recipe, run_id, {})
+
+    @classmethod
+    def open(cls, folder: str, recipe: Recipe) -> "Sweep":
+        """One that was begun. Raises ValueError if its MLflow run is not where the recipe says."""
+        values = read(folder)
+        tracking.configure(**tracking.place(recipe))
+        if not tracking.find_run(values["mlflow_run_id"]):
+            raise ValueError(
+                f"--resume {folder}: its MLflow run is not in {tracking.where()}: set MLFLOW_TRACKING_URI and "
+                "tracking.storage as they were"
+            )
+        tracking.reopen_run(values["mlflow_run_id"])
+        trials = storage.join(absolute(folder), TRIALS)
+        names = [name for name in storage.listing(trials) if name.endswith(".json")]
+        records = {name.removesuffix(".json"): Record(**storage.read_json(trials, name)) for name in names}
+        return cls(absolute(folder), recipe, values["mlflow_run_id"], records)
+
+    def record(self, draw: Draw) -> Record:
+        """The draw's, which may be new."""
+        return self.records.setdefault(label(draw), Record(draw, f"{self.name}-{label(draw)}"))
+
+    def save(self, record: Record) -> None:
+        """Writes what is known of a trial."""
+        storage.write_json(storage.join(self.folder, TRIALS), f"{label(record.draw)}.json", asdict(record))
+
+    def open_records(self) -> list[Record]:
+        """Trials that were interrupted."""
+        return [record for record in self.records.values() if record.status == RUNNING]
+
+    def run_folder(self, record: Record) -> str:
+        """Where a trial's checkpoints are."""
+        return storage.join(self.recipe.tracking.storage, record.run)
+
+    def mlflow_run_of(self, record: Record) -> str | None:
+        """A trial's MLflow run; None if it never began."""
+        return (storage.read_json(self.run_folder(record), RUN_FILE) or {}).get("mlflow_run_id")
+
+
+def read(folder: str) -> dict[str, Any]:
+    """What was asked for. Raises ValueError if this is no sweep's folder."""
+    values = storage.read_json(absolute(folder), SWEEP_FILE)
+    if values is None:
+        raise ValueError(f"--resume {folder}: no {SWEEP_FILE} in it: give the folder that tune named as its sweep")
+    return values
+
+
+def trial_recipe(recipe: Recipe, draw: Draw) -> Recipe:
+    """What one trial trains: the draw, a trial's length, and as its best what the sweep looks for."""
+    train = recipe.train.model_copy(
+        update={"steps": recipe.tune.trial_steps or recipe.train.steps, "keep_best": recipe.tune.objective}
+    )
+    return apply(recipe.model_copy(update={"train": train}), draw)
+
+
+class Watch(tune.Callback):
+    """Keeps the sweep's records while Tune runs, in the process that started it."""
+
+    def __init__(self, sweep: Sweep, total: int):
+        self.sweep, self.total, self.started = sweep, total, {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial begins, or goes on."""
+        self.started.setdefault(trial.trial_id, time.time())
+        self.sweep.save(self._record(trial))
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
+        """A trial was validated, or says why it can't go on."""
+        record = self._record(trial)
+        record.error = result.get("error")
+        if record.add(result):
+            self.sweep.save(record)
+            say(f"{label(record.draw)}: {self.sweep.metric} {result[self.sweep.metric]:.2f} at step {result['step']}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has all its steps, was stopped, or can't go on."""
+        record = self._record(trial)
+        steps = trial_recipe(self.sweep.recipe, record.draw).train.steps
+        whole = record.history and record.history[-1]["step"] >= steps
+        self._end(trial, FAILED if record.error else FINISHED if whole else STOPPED)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has crashed too often."""
+        record = self._record(trial)
+        record.error = "its process died, see the log"
+        with suppress(OSError):  # Tune may not have written it yet
+            record.error = str(trial.get_error() or record.error).strip().splitlines()[-1]
+        self._end(trial, FAILED)
+
+    def _end(self, trial: Trial, status: str) -> None:
+        record = self._record(trial)
+        record.status = status
+        record.seconds += time.time() - self.started.get(trial.trial_id, time.time())
+        self.sweep.save(record)
+        done = sum(each.status != RUNNING for each in self.sweep.records.values())
+        reason = f" ({record.error})" if record.error else ""
+        say(f"{label(record.draw)}: {status.lower()}{reason}, {done} of {self.total} trials")
+
+    def _record(self, trial: Trial) -> Record:
+        return self.sweep.record(trial.config["draw"])
+
+
+def ended(records: Iterable[Record]) -> list[Record]:
+    """Trials that are not to be run again."""
+    return [record for record in records if record.status != RUNNING]
