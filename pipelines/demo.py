@@ -63,6 +63,6 @@ def _explain(out: Path, model: str, result: dict[str, Any], seconds: float) -> N
     say(
         f"\ndone in {duration(seconds)}. The VFM is tiny, with random frozen weights: this shows the path, not what "
         f"Rein can do.\n  mIoU: {scores} (camera: a look that was never trained on)\n  registered: {model}\n"
-        f"  report with pictures: {out}/report/report.md\n  predictions: {out}/predictions/overlays\n"
+        f"  report with pictures: {out}/report/report.html\n  predictions: {out}/predictions/overlays\n"
         f"  all runs: mlflow ui --backend-store-uri sqlite:///{out}/runs/mlflow.db"
     )
