@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": ("pipelines.predict", "label maps, overlays and probabilities for images and videos"),
     "register": ("pipelines.register", "put a checkpoint into MLflow's model registry"),
     "import-authors": ("pipelines.import_authors", "the authors' released checkpoints → ours"),
+    "promote": ("pipelines.promote", "challenger → champion, if it is better beyond the confidence interval"),
     "compare": ("pipelines.compare", "several models side by side, with confidence intervals"),
     "tune": ("tuning.search", "search adapters, their settings and learning rates"),
     "demo": ("pipelines.demo", "all of it on procedural streets, in ten minutes"),

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     run_id = provenance.get("mlflow_run_id")
     recipe = parse_recipe(values)
     if not tracking.find_run(run_id):
-        run_id = tracking.create_run(f"register-{recipe.name}", recipe)
+        run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=args.storage)
     logged = log_model(run_id, folder)
     client = MlflowClient()
     registered = mlflow.register_model(logged, args.name, tags=_tags(provenance))
@@ -56,7 +56,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         client.set_registered_model_alias(args.name, args.alias, registered.version)
     uri = f"models:/{args.name}@{args.alias}" if args.alias else f"models:/{args.name}/{registered.version}"
     say(f"registered {uri} (version {registered.version})")
-    return {"name": args.name, "version": int(registered.version), "alias": args.alias, "uri": uri}
+    return {
+        "name": args.name,
+        "version": int(registered.version),
+        "alias": args.alias,
+        "uri": uri,
+        "lineage": _tags(provenance),
+    }
 
 
 def check_name(what: str, name: str) -> None:
@@ -68,7 +74,10 @@ def check_name(what: str, name: str) -> None:
 def log_model(run_id: str, checkpoint: Path | str) -> str:
     """Logs a checkpoint as the run's pyfunc model and returns its URI, `runs:/ID/model`."""
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema([ColSpec(DataType.string, "labels")])
+        inputs=Schema([ColSpec(DataType.binary, "image")]),
+        outputs=Schema(
+            [ColSpec(DataType.string, "labels"), ColSpec(DataType.long, "height"), ColSpec(DataType.long, "width")]
+        ),
     )
     with mlflow.start_run(run_id=run_id):
         mlflow.pyfunc.log_model(
@@ -94,6 +103,9 @@ def _example() -> pd.DataFrame:
 
 
 def _tags(provenance: dict[str, Any]) -> dict[str, str]:
+    """Where a version comes from: the run that MLflow links to has the rest."""
     vfm = provenance.get("vfm") or {}
     tags = {"commit": provenance.get("commit"), "vfm": vfm.get("name"), "vfm_digest": vfm.get("digest")}
-    return {key: str(value) for key, value in tags.items() if value}
+    tags |= {"seed": provenance.get("seed"), "step": provenance.get("step")}
+    tags["shards"] = ", ".join(f"{uri} {digest}" for uri, digest in (provenance.get("shards") or {}).items())
+    return {key: str(value) for key, value in tags.items() if value not in (None, "")}

@@ -1,0 +1,67 @@
+"""`promote`: challenger → champion, if it is better on every named domain beyond the confidence interval."""
+
+import argparse
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pipelines import tracking
+from pipelines.compare import comparison, score_model, table
+from pipelines.protocol import add_protocol_arguments
+from pipelines.register import check_name
+from pipelines.terminal import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command-line arguments of `promote`."""
+    parser.add_argument("name", help="the registered model's name")
+    parser.add_argument("shards", nargs="+", help="shard folders or URIs; each is a domain, and on each it must win")
+    parser.add_argument("--from", dest="challenger", default="challenger", metavar="ALIAS", help="who may rise")
+    parser.add_argument("--to", dest="champion", default="champion", metavar="ALIAS", help="the alias that moves")
+    add_protocol_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """The command: moves the alias, and returns the comparison; a first champion needs none.
+
+    Raises:
+        ValueError: no such model or alias; or the challenger is not better: the alias stays, and the figures are told.
+    """
+    for what, text in (("NAME", args.name), ("--from", args.challenger), ("--to", args.champion)):
+        check_name(what, text)
+    tracking.configure(args.storage)
+    challenger, champion = (_version(args.name, alias) for alias in (args.challenger, args.champion))
+    if challenger is None:
+        raise ValueError(f"promote: {args.name} has no alias {args.challenger}: register it with --alias first")
+    found = _compare(args, champion, challenger) if champion and champion != challenger else {}
+    MlflowClient().set_registered_model_alias(args.name, args.champion, challenger)
+    say(f"models:/{args.name}@{args.champion} is version {challenger} now" + f", before {champion}" * bool(champion))
+    return {"name": args.name, "version": int(challenger), "before": champion and int(champion), "comparison": found}
+
+
+def _version(name: str, alias: str) -> str | None:
+    try:
+        return MlflowClient().get_model_version_by_alias(name, alias).version
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise ValueError(f"promote: MLflow at {tracking.where()}: {str(error).splitlines()[0]}") from error
+
+
+def _compare(args: argparse.Namespace, champion: str, challenger: str) -> dict[str, Any]:
+    models = [f"models:/{args.name}/{version}" for version in (champion, challenger)]
+    found = comparison(models, [score_model(model, args.shards, args) for model in models])
+    say(table(found))
+    differences = {domain: scores["difference"][1] for domain, scores in found["domains"].items()}
+    worse = {domain: each for domain, each in differences.items() if each["low"] <= 0}
+    if worse:
+        figures = "; ".join(
+            f"{domain} {each['difference']:+.2f} mIoU ({each['low']:+.2f} to {each['high']:+.2f})"
+            for domain, each in worse.items()
+        )
+        raise ValueError(
+            f"promote: version {challenger} is not better than version {champion} beyond the {found['confidence']:.0%} "
+            f"interval: {figures}; {args.champion} stays version {champion}"
+        )
+    return found
