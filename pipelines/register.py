@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from pipelines import models, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
 from pipelines.terminal import say
-from rein_core.checkpoint import load_checkpoint, read_checkpoint
+from rein_core.checkpoint import embed_vfm, load_checkpoint, read_checkpoint
 
 _REQUIREMENTS = ("torch", "torchvision", "timm", "mmengine", "mmsegmentation", "mmcv-lite", "safetensors", "mlflow")
-_REQUIREMENTS += ("opencv-python-headless", "pandas", "scipy", "ftfy", "regex")
+_REQUIREMENTS += ("opencv-python-headless", "pandas", "scipy", "ftfy", "regex", "pillow")
 _WITH_PEFT = ("lora", "dora", "soma")
 
 
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="the registered model's name")
     parser.add_argument("--alias", help="a name for this version, such as champion: models:/NAME@ALIAS")
     parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
+    parser.add_argument(
+        "--with-vfm", action="store_true", help="log the frozen VFM's weights too, for places that can't fetch them"
+    )
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
 
 
@@ -49,7 +53,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     recipe = parse_recipe(values)
     if not tracking.find_run(run_id):
         run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=args.storage)
-    logged = log_model(run_id, folder)
+    with tempfile.TemporaryDirectory(prefix="with-vfm-") as temporary:
+        if args.with_vfm:
+            whole = Path(temporary) / folder.name
+            embed_vfm(folder, whole, args.vfm_weights)
+            folder = whole
+        logged = log_model(run_id, folder)
     client = MlflowClient()
     registered = mlflow.register_model(logged, args.name, tags=_tags(provenance))
     if args.alias:

@@ -82,7 +82,7 @@ def load_vfm(
     model = _create(name, patch_size, img_size, seed)
     if weights is None:
         return model, LoadReport(name, f"random:{seed}")
-    source = _hub_weights(weights, name) if is_hub_name(weights) else read_weights(weights)
+    source = source_weights(weights, name)
     report = LoadReport(name, digest(source))
     named = timm_keys(source, name)
     dropped = source.keys() & {"mask_token"}  # by timm's rules
@@ -153,6 +153,18 @@ def _sizes(source: dict[str, Tensor]) -> dict[str, int]:
 def is_hub_name(weights: str) -> bool:
     """Whether these are words for timm's hub, and not a file: "hub", `hf-hub:ORGANISATION/NAME` or `MODEL.TAG`."""
     return weights == "hub" or weights.startswith("hf-hub:") or timm.models.is_model_pretrained(weights)
+
+
+def source_weights(weights: str, name: str) -> dict[str, Tensor]:
+    """What `model.vfm.weights` names, under the source's own names; what a VFM's digest is of.
+
+    Args:
+        name: of the VFM.
+
+    Raises:
+        ValueError, FileNotFoundError: they can't be had.
+    """
+    return _hub_weights(weights, name) if is_hub_name(weights) else read_weights(weights)
 
 
 def _hub_weights(weights: str, name: str) -> dict[str, Tensor]:
