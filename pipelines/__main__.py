@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("pipelines.evaluate", "mIoU of a model on each domain"),
     "predict": ("pipelines.predict", "label maps, overlays and probabilities for images and videos"),
     "register": ("pipelines.register", "put a checkpoint into MLflow's model registry"),
+    "export": ("pipelines.export", "a model as one ONNX file"),
     "import-authors": ("pipelines.import_authors", "the authors' released checkpoints → ours"),
     "promote": ("pipelines.promote", "challenger → champion, if it is better beyond the confidence interval"),
     "compare": ("pipelines.compare", "several models side by side, with confidence intervals"),

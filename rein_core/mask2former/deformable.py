@@ -72,7 +72,8 @@ def mix(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list[tuple[i
         places: (x, y) in pixels of each level [b, n, heads, levels, points, 2]; 0 is the first pixel's centre.
         weights: [b, n, heads, levels, points].
     """
-    how = mix_by_matrix if value_bnc.device.type == "cpu" else mix_by_grid
+    sparse = value_bnc.device.type == "cpu" and not torch.compiler.is_exporting()  # ONNX has no sparse products
+    how = mix_by_matrix if sparse else mix_by_grid
     return how(value_bnc, places, weights, shapes)
 
 

@@ -1,0 +1,61 @@
+"""The ONNX file computes what the model does, says what its classes are, and is written whole or not at all."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from pipelines.models import load
+from pipelines.recipe import load_recipe
+from rein_core import build_segmentor
+from rein_core.checkpoint import save_checkpoint
+
+KINDS = {
+    "rein and Mask2Former": [],
+    "lora and a linear head": ["model.adapter.type=lora", "model.decode_head.type=linear"],
+}
+
+
+@pytest.fixture(params=KINDS)
+def checkpoint(request, tmp_path):
+    """Trained parameters are moved, so that an adapter that is left out is seen."""
+    recipe = load_recipe("demo", KINDS[request.param])
+    torch.manual_seed(0)
+    segmentor = build_segmentor(recipe.model_section())
+    with torch.no_grad():
+        for parameter in segmentor.parameters():
+            if parameter.requires_grad:
+                parameter += 0.02 * torch.randn_like(parameter)
+    save_checkpoint(tmp_path / "checkpoint", segmentor, recipe.model_dump(mode="json"), {"commit": "abc"})
+    return tmp_path / "checkpoint"
+
+
+def test_scores_are_the_models(checkpoint, run_command, tmp_path):
+    """On an image that the export has not seen, through the model's own inference."""
+    file = tmp_path / "model.onnx"
+    result = run_command("export", checkpoint, file, "--size", "128x256", "--storage", tmp_path)
+    assert result["difference"] < 1e-3 and result["bytes"] == file.stat().st_size
+    image = np.random.default_rng(7).integers(0, 256, (128, 256, 3), dtype=np.uint8)
+    segmentor, _, _ = load(str(checkpoint))
+    data = {"inputs": [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)]}  # BGR, as mmseg's
+    inputs = segmentor.data_preprocessor(data, training=False)["inputs"]
+    meta = dict.fromkeys(("img_shape", "ori_shape", "pad_shape"), (128, 256))
+    with torch.inference_mode():
+        wanted = segmentor.encode_decode(inputs, [meta]).numpy()
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": image.transpose(2, 0, 1)[None].astype(np.float32)})[0]
+    assert np.abs(found - wanted).max() < 1e-3
+    facts = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
+    assert json.loads(facts["classes"])[0] == "road" and facts["commit"] == "abc"
+    assert not list(tmp_path.glob(".model.onnx*"))
+
+
+def test_mistakes_are_named(checkpoint, run_command, tmp_path):
+    with pytest.raises(ValueError, match="sides that divide by 16"):
+        run_command("export", checkpoint, tmp_path / "model.onnx", "--size", "100x200", "--storage", tmp_path)
+    with pytest.raises(ValueError, match="height x width"):
+        run_command("export", checkpoint, tmp_path / "model.onnx", "--size", "large", "--storage", tmp_path)
+    assert not (tmp_path / "model.onnx").exists()
