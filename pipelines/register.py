@@ -1,8 +1,12 @@
 """`register`: a checkpoint → a version of a model in MLflow's registry, under an alias."""
 
 import argparse
+import json
 import re
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,65 +17,89 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
+from safetensors.torch import save_file
 
+from datasets.labels import CLASSES, PALETTE
 from pipelines import models, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
+from pipelines.serving import CONFIG, IMAGE, PIXELS
 from pipelines.terminal import say
-from rein_core.checkpoint import embed_vfm, load_checkpoint, read_checkpoint
+from rein_core.checkpoint import RECIPE, VFM, WEIGHTS, load_checkpoint, read_checkpoint
+from rein_core.vfms import source_weights
 
 _REQUIREMENTS = ("torch", "torchvision", "timm", "mmengine", "mmsegmentation", "mmcv-lite", "safetensors", "mlflow")
-_REQUIREMENTS += ("opencv-python-headless", "pandas", "scipy", "ftfy", "regex", "pillow")
+_REQUIREMENTS += ("opencv-python-headless", "pillow", "numpy", "pandas", "scipy", "ftfy", "regex", "fsspec", "filelock")
 _WITH_PEFT = ("lora", "dora", "soma")
+_STORES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs"}
+"""What fsspec reads the VFM's weights with."""
+_SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, IMAGE, required=False), ColSpec(AnyType(), PIXELS, required=False)]),
+    outputs=Schema(
+        [
+            ColSpec(DataType.string, "labels"),
+            ColSpec(DataType.long, "height"),
+            ColSpec(DataType.long, "width"),
+            ColSpec(DataType.string, "probabilities", required=False),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("probabilities", DataType.boolean, False)]),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command-line arguments of `register`."""
     parser.add_argument("checkpoint", help="checkpoint folder, run folder or runs:/ID/model")
     parser.add_argument("name", help="the registered model's name")
-    parser.add_argument("--alias", help="a name for this version, such as champion: models:/NAME@ALIAS")
+    parser.add_argument("--alias", help="a name for this version, such as challenger: models:/NAME@ALIAS")
     parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
     parser.add_argument(
-        "--with-vfm", action="store_true", help="log the frozen VFM's weights too, for places that can't fetch them"
+        "--with-vfm", action="store_true", help="put the VFM's weights into the model too, for places without them"
     )
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The command: loads the model to prove it whole, logs it, and registers it.
+    """The command, as `register`."""
+    return register(args.checkpoint, args.name, args.alias, args.vfm_weights, args.with_vfm, args.storage)
+
+
+def register(
+    checkpoint: str,
+    name: str,
+    alias: str | None = None,
+    vfm_weights: str | None = None,
+    with_vfm: bool = False,
+    storage: str = "runs",
+) -> dict[str, Any]:
+    """Loads a model to prove it whole, logs it, and registers it; returns its name, version, URI and lineage.
+
+    Args:
+        checkpoint: as in `models.resolve`.
+        vfm_weights: the VFM's weights, where they lie elsewhere than they did in training.
+        with_vfm: whether the VFM's weights go into the model.
 
     Raises:
         ValueError: no such checkpoint, it does not load, or the name is not allowed.
     """
-    for what, text in (("NAME", args.name), ("--alias", args.alias or "a")):
+    for what, text in (("NAME", name), ("--alias", alias or "a")):
         check_name(what, text)
-    tracking.configure(args.storage)
-    folder = models.resolve(args.checkpoint)
-    _, values, provenance = load_checkpoint(folder, args.vfm_weights)
-    run_id = provenance.get("mlflow_run_id")
-    recipe = parse_recipe(values)
-    if not tracking.find_run(run_id):
-        run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=args.storage)
-    with tempfile.TemporaryDirectory(prefix="with-vfm-") as temporary:
-        if args.with_vfm:
-            whole = Path(temporary) / folder.name
-            embed_vfm(folder, whole, args.vfm_weights)
-            folder = whole
-        logged = log_model(run_id, folder)
-    client = MlflowClient()
-    registered = mlflow.register_model(logged, args.name, tags=_tags(provenance))
-    if args.alias:
-        client.set_registered_model_alias(args.name, args.alias, registered.version)
-    uri = f"models:/{args.name}@{args.alias}" if args.alias else f"models:/{args.name}/{registered.version}"
+    tracking.configure(storage)
+    with _packed(models.resolve(checkpoint), vfm_weights, with_vfm) as folder:
+        _, values, provenance = load_checkpoint(folder, vfm_weights)
+        run_id, recipe = provenance.get("mlflow_run_id"), parse_recipe(values)
+        if not tracking.find_run(run_id):
+            run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=storage)
+        logged = _log(run_id, folder)
+    lineage = {"run_id": run_id} | _origin(provenance)
+    registered = mlflow.register_model(logged, name, tags=_tags(lineage))
+    if alias:
+        MlflowClient().set_registered_model_alias(name, alias, registered.version)
+    uri = f"models:/{name}@{alias}" if alias else f"models:/{name}/{registered.version}"
     say(f"registered {uri} (version {registered.version})")
-    return {
-        "name": args.name,
-        "version": int(registered.version),
-        "alias": args.alias,
-        "uri": uri,
-        "lineage": _tags(provenance),
-    }
+    return {"name": name, "version": int(registered.version), "alias": alias, "uri": uri, "lineage": lineage}
 
 
 def check_name(what: str, name: str) -> None:
@@ -82,39 +110,82 @@ def check_name(what: str, name: str) -> None:
 
 def log_model(run_id: str, checkpoint: Path | str) -> str:
     """Logs a checkpoint as the run's pyfunc model and returns its URI, `runs:/ID/model`."""
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image")]),
-        outputs=Schema(
-            [ColSpec(DataType.string, "labels"), ColSpec(DataType.long, "height"), ColSpec(DataType.long, "width")]
-        ),
-    )
+    with _packed(Path(checkpoint)) as folder:
+        return _log(run_id, folder)
+
+
+@contextmanager
+def _packed(checkpoint: Path, vfm_weights: str | None = None, with_vfm: bool = False) -> Iterator[Path]:
+    """A copy of a checkpoint without what only training needs, and with the VFM's weights if wanted."""
+    with tempfile.TemporaryDirectory(prefix="rein-model-") as parent:
+        folder = Path(parent) / models.CHECKPOINT
+        folder.mkdir()
+        for name in (RECIPE, WEIGHTS, VFM):
+            if (checkpoint / name).is_file():
+                shutil.copyfile(checkpoint / name, folder / name)
+        if with_vfm and not (folder / VFM).is_file():
+            _add_vfm(folder, vfm_weights)
+        yield folder
+
+
+def _add_vfm(folder: Path, vfm_weights: str | None) -> None:
+    vfm = read_checkpoint(folder)[0]["model"].get("vfm")
+    weights = vfm and (vfm_weights or vfm.get("weights"))
+    if not weights:
+        say("--with-vfm: nothing to add: " + ("its weights are random, from a seed" if vfm else "the model is whole"))
+        return
+    state = source_weights(vfm["name"], weights)
+    save_file({key: value.contiguous().clone() for key, value in state.items()}, folder / VFM)
+
+
+def _log(run_id: str, folder: Path) -> str:
+    values, provenance = read_checkpoint(folder)
     with mlflow.start_run(run_id=run_id):
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("serving.py")),
-            artifacts={models.CHECKPOINT: str(checkpoint)},
+            artifacts={models.CHECKPOINT: str(folder)},
             code_paths=[str(ROOT / "rein_core")],
-            signature=signature,
+            signature=_SIGNATURE,
             input_example=_example(),
-            pip_requirements=[f"{package}=={version(package)}" for package in _requirements(checkpoint)],
+            model_config=CONFIG,
+            metadata=_description(values, provenance, (folder / VFM).is_file()),
+            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _requirements(values["model"])],
         )
     return f"runs:/{run_id}/model"
 
 
-def _requirements(checkpoint: Path | str) -> tuple[str, ...]:
-    model = read_checkpoint(checkpoint)[0]["model"]
-    return (*_REQUIREMENTS, "peft") if model.get("adapter", {}).get("type") in _WITH_PEFT else _REQUIREMENTS
+def _requirements(model: dict[str, Any]) -> list[str]:
+    more = ["peft"] if model.get("adapter", {}).get("type") in _WITH_PEFT else []
+    scheme = str((model.get("vfm") or {}).get("weights")).partition("://")[0]
+    return [*_REQUIREMENTS, *more, *([_STORES[scheme]] if scheme in _STORES else [])]
 
 
 def _example() -> pd.DataFrame:
     grey = np.full((64, 64, 3), 128, np.uint8)
-    return pd.DataFrame({"image": [cv2.imencode(".png", grey)[1].tobytes()]})
+    return pd.DataFrame({IMAGE: [cv2.imencode(".png", grey)[1].tobytes()]})
 
 
-def _tags(provenance: dict[str, Any]) -> dict[str, str]:
-    """Where a version comes from: the run that MLflow links to has the rest."""
-    vfm = provenance.get("vfm") or {}
-    tags = {"commit": provenance.get("commit"), "vfm": vfm.get("name"), "vfm_digest": vfm.get("digest")}
-    tags |= {"seed": provenance.get("seed"), "step": provenance.get("step")}
-    tags["shards"] = ", ".join(f"{uri} {digest}" for uri, digest in (provenance.get("shards") or {}).items())
-    return {key: str(value) for key, value in tags.items() if value not in (None, "")}
+def _description(values: dict[str, Any], provenance: dict[str, Any], with_vfm: bool) -> dict[str, Any]:
+    """What a user of the model wants to know before it is loaded; MLflow keeps it as the model's metadata."""
+    return {
+        "classes": list(CLASSES),
+        "colours": PALETTE.tolist(),
+        "short_edge": values["test"]["short_edge"],
+        "vfm_included": with_vfm,
+        "lineage": _origin(provenance),
+    }
+
+
+def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Where a checkpoint comes from: run, commit, seed, step, shards by digest, VFM by name and digest."""
+    known = {"trained_in": provenance.get("mlflow_run_id")}
+    known |= {key: provenance.get(key) for key in ("commit", "seed", "step", "shards", "vfm", "imported")}
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _tags(lineage: dict[str, Any]) -> dict[str, str]:
+    vfm = lineage.get("vfm") or {}
+    flat = {key: value for key, value in lineage.items() if key != "vfm"}
+    flat |= {"vfm": vfm.get("name"), "vfm_digest": vfm.get("digest")}
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in flat.items() if v is not None}

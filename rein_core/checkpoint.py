@@ -13,11 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rein_core.segmentor import build_segmentor
-from rein_core.vfms import source_weights
 
 WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
 VFM = "vfm.safetensors"
-"""The frozen VFM's weights, in checkpoints that `embed_vfm` made."""
+"""Where a checkpoint brings the VFM's weights along, for places that can't fetch them."""
 
 
 def trained_state(segmentor: nn.Module) -> dict[str, Tensor]:
@@ -116,38 +115,20 @@ def load_checkpoint(folder: str | Path, vfm_weights: str | None = None) -> tuple
     """The segmentor in eval mode, the recipe and the provenance.
 
     Args:
-        vfm_weights: the VFM's weight file, where it lies elsewhere than it did in training, or in the checkpoint.
+        vfm_weights: the VFM's weight file, where it lies elsewhere than it did in training; None: the one that the
+            checkpoint brings along, if it does, else as its recipe says.
 
     Raises:
         ValueError, FileNotFoundError: as `build_segmentor` and `load_trained`.
     """
     recipe, provenance = read_checkpoint(folder)
-    embedded = Path(folder) / VFM
-    vfm_weights = vfm_weights or (str(embedded) if embedded.is_file() else None)
+    brought = Path(folder) / VFM
+    vfm_weights = vfm_weights or (str(brought) if brought.is_file() else None)
     if vfm_weights and "vfm" in recipe["model"]:
         recipe["model"]["vfm"]["weights"] = vfm_weights
     segmentor = build_segmentor(recipe["model"])
     load_trained(segmentor, folder)
     return segmentor.eval(), recipe, provenance
-
-
-def embed_vfm(folder: str | Path, out: str | Path, vfm_weights: str | None = None) -> None:
-    """A copy of a checkpoint that carries the frozen VFM too, for places without it.
-
-    Args:
-        vfm_weights: as in `load_checkpoint`.
-
-    Raises:
-        ValueError: the VFM's weights are random, or the model is mmseg's own, which is saved whole; or as
-            `source_weights`.
-    """
-    model = read_checkpoint(folder)[0]["model"]
-    weights = vfm_weights or model.get("vfm", {}).get("weights")
-    if weights is None:
-        raise ValueError(f"checkpoint {folder}: its model has no VFM with weights: there is nothing to embed")
-    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("trainer.pt"))
-    state = source_weights(weights, model["vfm"]["name"])
-    save_file({name: value.contiguous() for name, value in state.items()}, Path(out) / VFM)
 
 
 def _describe(vfm: dict | None) -> str:

@@ -82,7 +82,7 @@ def load_vfm(
     model = _create(name, patch_size, img_size, seed)
     if weights is None:
         return model, LoadReport(name, f"random:{seed}")
-    source = source_weights(weights, name)
+    source = source_weights(name, weights)
     report = LoadReport(name, digest(source))
     named = timm_keys(source, name)
     dropped = source.keys() & {"mask_token"}  # by timm's rules
@@ -155,15 +155,8 @@ def is_hub_name(weights: str) -> bool:
     return weights == "hub" or weights.startswith("hf-hub:") or timm.models.is_model_pretrained(weights)
 
 
-def source_weights(weights: str, name: str) -> dict[str, Tensor]:
-    """What `model.vfm.weights` names, under the source's own names; what a VFM's digest is of.
-
-    Args:
-        name: of the VFM.
-
-    Raises:
-        ValueError, FileNotFoundError: they can't be had.
-    """
+def source_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """A VFM's weights as they are where they come from, float32. Raises as `load_vfm`."""
     return _hub_weights(weights, name) if is_hub_name(weights) else read_weights(weights)
 
 

@@ -41,10 +41,7 @@ def use(args: argparse.Namespace, sweep: Sweep, best: Row) -> dict[str, Any]:
     if args.register:
         checkpoint = done["retrained"]["checkpoint"] if done else best["checkpoint"]
         storage = sweep.recipe.tracking.storage
-        wanted = argparse.Namespace(
-            checkpoint=checkpoint, name=args.register, alias=args.alias, vfm_weights=None, storage=storage
-        )
-        done["registered"] = register.run(wanted)
+        done["registered"] = register.register(checkpoint, args.register, args.alias, storage=storage)
     return done
 
 

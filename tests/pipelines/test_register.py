@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 
 import cv2
 import mlflow
@@ -25,10 +26,13 @@ def test_with_its_vfm(run_command, tmp_path):
     torch.manual_seed(0)
     segmentor = build_segmentor(recipe.model_section()).eval()
     save_checkpoint(tmp_path / "checkpoint", segmentor, recipe.model_dump(mode="json"), {})
+    (tmp_path / "checkpoint" / "trainer.pt").write_bytes(b"what only training needs stays behind")
     registered = run_command("register", tmp_path / "checkpoint", "whole", "--with-vfm", "--storage", tmp_path)
     file.unlink()
     model = mlflow.pyfunc.load_model(registered["uri"])
     answer = model.predict(pd.DataFrame({"image": [cv2.imencode(".png", IMAGE)[1].tobytes()]}))
     labels = np.array(Image.open(io.BytesIO(base64.b64decode(answer["labels"][0]))))
     assert np.array_equal(labels, predict_labels(segmentor, IMAGE, 64))
-    assert registered["uri"] == "models:/whole/1" and registered["lineage"]["vfm"] == "vit_tiny"
+    assert registered["uri"] == "models:/whole/1" and registered["lineage"]["vfm"]["name"] == "vit_tiny"
+    held = {path.name for path in Path(mlflow.artifacts.download_artifacts(registered["uri"])).rglob("checkpoint/*")}
+    assert held == {"model.safetensors", "recipe.json", "vfm.safetensors"}

@@ -96,10 +96,10 @@ def test_label_maps_in_the_images_own_size(ask):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (png(IMAGE)[:2000], "cut short or damaged"),
+        (png(IMAGE)[:2000], "damaged or cut short"),
         (b"just words", "these bytes are no image"),
-        (bomb(), "pixels: send a smaller image"),
-        (bytes((32 << 20) + 1), "bytes are more than"),
+        (bomb(), "pixels"),
+        (bytes((32 << 20) + 1), "more than 33554432 bytes"),
     ],
 )
 def test_what_is_no_image_is_refused(ask, data, words):

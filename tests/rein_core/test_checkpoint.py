@@ -3,12 +3,11 @@
 import json
 
 import pytest
-import timm
 import torch
 from safetensors.torch import load_file, save_file
 
 from rein_core import build_segmentor
-from rein_core.checkpoint import embed_vfm, load_checkpoint, load_trained, save_checkpoint
+from rein_core.checkpoint import load_checkpoint, load_trained, save_checkpoint
 
 
 @pytest.fixture
@@ -91,21 +90,3 @@ def test_no_checkpoint(saved, tmp_path):
     (saved[0] / "recipe.json").write_text(json.dumps({})[:-1])
     with pytest.raises(ValueError, match="damaged"):
         load_checkpoint(saved[0])
-
-
-def test_a_checkpoint_that_carries_its_vfm(saved, tiny, tmp_path):
-    """It loads where the VFM's file is gone, to the same digest; random weights are nothing to carry."""
-    file = tmp_path / "vfm.pth"
-    torch.save(timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict(), file)
-    model = tiny(vfm={"weights": str(file)})
-    save_checkpoint(tmp_path / "with-file", build_segmentor(model), {"model": model}, {})
-    (tmp_path / "with-file" / "trainer.pt").write_bytes(b"only training needs it")
-    embed_vfm(tmp_path / "with-file", tmp_path / "whole")
-    file.unlink()
-    loaded, _, provenance = load_checkpoint(tmp_path / "whole")
-    assert loaded.backbone.load_report.digest == provenance["vfm"]["digest"]
-    assert not (tmp_path / "whole" / "trainer.pt").exists()
-    with pytest.raises(FileNotFoundError, match="no file .*vfm.pth"):
-        load_checkpoint(tmp_path / "with-file")
-    with pytest.raises(ValueError, match="nothing to embed"):
-        embed_vfm(saved[0], tmp_path / "random")
