@@ -57,7 +57,7 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
                 `pathlib.Path` or an array; or `pixels`: arrays, or nested lists, of RGB values 0 to 255 [h, w, 3].
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE, to which a server answers 400, with the row, the reason and the mend.
+            MlflowException: INVALID_PARAMETER_VALUE, a server's 400; with the row, the reason and the mend.
         """
         column = next((name for name in (IMAGE, PIXELS) if name in model_input), None)
         if column is None:

@@ -33,6 +33,11 @@ def test_with_its_vfm(run_command, tmp_path):
     answer = model.predict(pd.DataFrame({"image": [cv2.imencode(".png", IMAGE)[1].tobytes()]}))
     labels = np.array(Image.open(io.BytesIO(base64.b64decode(answer["labels"][0]))))
     assert np.array_equal(labels, predict_labels(segmentor, IMAGE, 64))
+    again = model.predict(pd.DataFrame({"pixels": [IMAGE[..., ::-1].tolist()]}), params={"probabilities": True})
+    assert again["labels"][0] == answer["labels"][0]
+    probabilities = np.load(io.BytesIO(base64.b64decode(again["probabilities"][0])))
+    chosen = np.take_along_axis(probabilities, labels[None].astype(np.int64), axis=0)[0]
+    assert probabilities.shape == (19, 48, 80) and np.allclose(chosen, probabilities.max(axis=0), atol=1e-3)
     assert registered["uri"] == "models:/whole/1" and registered["lineage"]["vfm"]["name"] == "vit_tiny"
     held = {path.name for path in Path(mlflow.artifacts.download_artifacts(registered["uri"])).rglob("checkpoint/*")}
     assert held == {"model.safetensors", "recipe.json", "vfm.safetensors"}
