@@ -103,7 +103,7 @@ def read_image(value: bytes | str | Path | np.ndarray | list, max_pixels: int, m
     if isinstance(value, Path):
         return _decoded(_read_file(value, max_bytes), max_pixels, max_bytes)
     if isinstance(value, (bytes, bytearray)):
-        return _decoded(bytes(value), max_pixels, max_bytes)
+        return _decoded(_without_base64(bytes(value)), max_pixels, max_bytes)
     if isinstance(value, str):
         return _decoded(_from_base64(value, max_bytes), max_pixels, max_bytes)
     if isinstance(value, (list, np.ndarray)):
@@ -117,6 +117,14 @@ def _read_file(file: Path, max_bytes: int) -> bytes:
             return stream.read(max_bytes + 1)
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}") from error
+
+
+def _without_base64(data: bytes) -> bytes:
+    """MLflow decodes base64 of data frames, but not of `inputs` and `instances`; no image's bytes are base64."""
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError:
+        return data
 
 
 def _from_base64(text: str, max_bytes: int) -> bytes:
