@@ -52,10 +52,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     counts = score_all(segmentor, args.model, args.vfm_weights, domains, protocol, workers_of(args))
     result = evaluation.result_of(domains, counts, protocol)
     say(evaluation.table(result))
-    pairs = list(zip(clean, counts, strict=False))
+    shown = counts[: len(clean)]
+    pairs = zip(clean, shown, strict=True)
     drawn = [choose(segmentor, domain, found, protocol, args.pictures) for domain, found in pairs]
     facts = facts_of(args.model, recipe, provenance, segmentor)
-    page = page_of(args.model, clean, counts[: len(clean)], result, drawn, facts)
+    page = page_of(args.model, clean, shown, result, drawn, facts)
     if args.report:
         evaluation.write(Path(args.report), result, domains, counts)
         (Path(args.report) / PAGE).write_text(page, encoding="utf-8")

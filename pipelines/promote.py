@@ -44,7 +44,7 @@ def _version(name: str, alias: str) -> str | None:
     try:
         return MlflowClient().get_model_version_by_alias(name, alias).version
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in tracking.UNKNOWN:
             return None
         raise ValueError(f"promote: MLflow at {tracking.where()}: {str(error).splitlines()[0]}") from error
 

@@ -61,9 +61,7 @@ class Run:
         Raises:
             ValueError: the name is no name of a folder, or as `reopen`.
         """
-        if "/" in name or name in ("", ".", ".."):
-            raise ValueError(f"--name {name!r}: give a folder's name, without slashes")
-        folder = storage.join(recipe.tracking.storage, name)
+        folder = named_folder(name, recipe)
         return cls.reopen(folder, recipe) if storage.size(folder, RUN_FILE) is not None else None
 
     @classmethod
@@ -79,13 +77,7 @@ class Run:
             raise ValueError(
                 f"--resume {folder}: the run was started with other values of {', '.join(changed)}: set them back"
             )
-        tracking.configure(**tracking.place(recipe))
-        if not tracking.find_run(values["mlflow_run_id"]):
-            raise ValueError(
-                f"--resume {folder}: its MLflow run is not in {tracking.where()}: set MLFLOW_TRACKING_URI, --offline "
-                "and tracking.storage as they were"
-            )
-        tracking.reopen_run(values["mlflow_run_id"])
+        tracking.reopen_run(values["mlflow_run_id"], recipe, folder)
         return cls(folder, recipe, values["mlflow_run_id"])
 
     def storage_arguments(self) -> dict[str, Any]:
@@ -132,6 +124,13 @@ def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:
 def _patient(folder: str, seconds: float) -> tuple[pafs.FileSystem, str]:
     files, path = storage.filesystem(folder)
     return pafs.PyFileSystem(Patient(files, seconds)), path
+
+
+def named_folder(name: str, recipe: Recipe) -> str:
+    """The folder of a `--name` in the recipe's storage. Raises ValueError if it is no name of a folder."""
+    if "/" in name or name in ("", ".", ".."):
+        raise ValueError(f"--name {name!r}: give a folder's name, without slashes")
+    return storage.join(recipe.tracking.storage, name)
 
 
 def changed_settings(before: Recipe, after: Recipe, may_change: tuple[str, ...]) -> list[str]:

@@ -26,8 +26,8 @@ from pipelines.terminal import say
 _LONGEST_PARAM = 500
 _LAST_WAIT = 60
 _TRIES = 2
-_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
-_HOPELESS = (*_UNKNOWN, "BAD_REQUEST")
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
+_HOPELESS = (*UNKNOWN, "BAD_REQUEST")
 PARENT = "mlflow.parentRunId"
 
 
@@ -144,7 +144,7 @@ def find_run(run_id: str | None) -> bool:
     try:
         return bool(run_id and MlflowClient().get_run(run_id))
     except MlflowException as error:
-        if error.error_code in _UNKNOWN:
+        if error.error_code in UNKNOWN:
             return False
         raise ValueError(f"MLflow at {where()} does not answer ({str(error).splitlines()[0]}): start it") from error
 
@@ -154,8 +154,21 @@ def where() -> str:
     return mlflow.get_tracking_uri()
 
 
-def reopen_run(run_id: str) -> None:
-    """Marks a run that goes on as RUNNING, in the job that this is."""
+def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
+    """Marks a run that goes on as RUNNING, in the job that this is.
+
+    Args:
+        folder: what was to go on, for the error.
+
+    Raises:
+        ValueError: the run is not where the recipe says.
+    """
+    configure(**place(recipe))
+    if not find_run(run_id):
+        raise ValueError(
+            f"--resume {folder}: its MLflow run is not in {where()}: set MLFLOW_TRACKING_URI, tracking.offline and "
+            "tracking.storage as they were"
+        )
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")
     for name, value in _job().items():

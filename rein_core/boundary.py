@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-IGNORE = 255
+from rein_core.metrics import IGNORE
 
 
 class BoundaryMeter:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-IGNORE = 255
+from rein_core.metrics import IGNORE
 
 
 class CalibrationMeter:

@@ -76,9 +76,7 @@ def _asked_for(args: argparse.Namespace) -> tuple[Recipe, str | None]:
     recipe = load_recipe(args.recipe, args.set) if args.recipe else None
     folder = args.resume
     if args.name:
-        if "/" in args.name or args.name in ("", ".", ".."):
-            raise ValueError(f"--name {args.name!r}: give a folder's name, without slashes")
-        named = storage.join(recipe.tracking.storage, args.name)
+        named = runs.named_folder(args.name, recipe)
         folder = named if storage.size(named, SWEEP_FILE) is not None else None
     if not folder:
         return recipe, None

@@ -91,13 +91,7 @@ class Sweep:
     def open(cls, folder: str, recipe: Recipe) -> "Sweep":
         """One that was begun. Raises ValueError if its MLflow run is not where the recipe says."""
         values = read(folder)
-        tracking.configure(**tracking.place(recipe))
-        if not tracking.find_run(values["mlflow_run_id"]):
-            raise ValueError(
-                f"--resume {folder}: its MLflow run is not in {tracking.where()}: set MLFLOW_TRACKING_URI and "
-                "tracking.storage as they were"
-            )
-        tracking.reopen_run(values["mlflow_run_id"])
+        tracking.reopen_run(values["mlflow_run_id"], recipe, folder)
         trials = storage.join(absolute(folder), TRIALS)
         names = [name for name in storage.listing(trials) if name.endswith(".json")]
         records = {name.removesuffix(".json"): Record(**storage.read_json(trials, name)) for name in names}

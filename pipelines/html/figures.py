@@ -8,6 +8,7 @@ import numpy as np
 from datasets.labels import IGNORE, LabelSpace
 from pipelines.html import embed
 from pipelines.html.contents import Domain, Picture
+from rein_core.calibration import CalibrationMeter
 
 _WHYS = ("worst", "best", "random")
 _NAMED_CONFUSIONS, _NAMED_CLASSES = 6, 4
@@ -87,8 +88,7 @@ def largest_confusions(domain: Domain) -> list[dict[str, Any]]:
 
 
 def reliability(calibration: np.ndarray) -> dict[str, Any]:
-    """A reliability diagram from [bins, 3] (pixels, sum of confidences, hits): bars in percent, and the ECE (Guo et
-    al., ICML 2017, eq. 3), in percent."""
+    """A reliability diagram from [bins, 3] (pixels, sum of confidences, hits): bars and the ECE, in percent."""
     pixels, confidences, hits = np.asarray(calibration, np.float64).T
     total, most, width = max(1.0, pixels.sum()), max(1.0, pixels.max()), 100 / len(pixels)
     bars = []
@@ -96,7 +96,9 @@ def reliability(calibration: np.ndarray) -> dict[str, Any]:
         said, right = 100 * confidences[place] / pixels[place], 100 * hits[place] / pixels[place]
         part = {"share": 100 * pixels[place] / total, "of_most": pixels[place] / most}
         bars.append({"left": place * width, "width": width, "said": said, "right": right} | part)
-    return {"bars": bars, "ece": 100 * float(np.abs(confidences - hits).sum() / total)}
+    meter = CalibrationMeter(len(calibration))
+    meter.counts = np.asarray(calibration, np.float64)
+    return {"bars": bars, "ece": known(meter.compute())}
 
 
 def robustness_rows(kinds: dict[str, list[float | None]], clean: float) -> list[dict[str, Any]]:

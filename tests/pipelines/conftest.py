@@ -126,19 +126,25 @@ def _mlflow_server(folder: Path, port: int) -> Iterator[None]:
     with open(folder / "server.log", "a") as log:
         process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait_until_it_answers(process, folder, port)
+        _wait_until_it_answers(process, f"http://127.0.0.1:{port}/health", folder / "server.log")
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _wait_until_it_answers(process: subprocess.Popen, folder: Path, port: int) -> None:
-    for _ in range(240):
+@pytest.fixture(scope="session")
+def wait_until_it_answers() -> Callable[[subprocess.Popen, str, Path], None]:
+    """Gives a function that waits until a server's process answers at an address; fails with its log if it ends."""
+    return _wait_until_it_answers
+
+
+def _wait_until_it_answers(process: subprocess.Popen, address: str, log: Path) -> None:
+    for _ in range(600):
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+            urllib.request.urlopen(address, timeout=2).close()
             return
         except OSError:
-            assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
+            assert process.poll() is None, log.read_text()[-3000:]
             time.sleep(0.25)
-    raise AssertionError((folder / "server.log").read_text()[-2000:])
+    raise AssertionError(log.read_text()[-3000:])

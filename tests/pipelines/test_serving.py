@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import zlib
@@ -43,7 +42,7 @@ def bomb() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory, run_command, free_port):
+def ask(tmp_path_factory, run_command, free_port, wait_until_it_answers):
     """Gives a function that sends rows to a real server of a registered model: status and answer."""
     folder, port = tmp_path_factory.mktemp("served"), free_port()
     recipe = load_recipe("demo", ["model.decode_head.type=linear", "test.short_edge=64"])
@@ -56,22 +55,11 @@ def ask(tmp_path_factory, run_command, free_port):
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(argv, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait(process, port, folder / "log")
+        wait_until_it_answers(process, f"http://127.0.0.1:{port}/ping", folder / "log")
         yield lambda rows: _ask(port, rows)
     finally:
         os.killpg(process.pid, 9)
         process.wait()
-
-
-def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.25)
-    raise AssertionError(log.read_text()[-3000:])
 
 
 def _ask(port: int, rows: list[str]) -> tuple[int, dict]:
