@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 import zlib
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -56,14 +57,19 @@ def ask(tmp_path_factory, run_command, free_port, wait_until_it_answers):
         process = subprocess.Popen(argv, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_until_it_answers(process, f"http://127.0.0.1:{port}/ping", folder / "log")
-        yield lambda rows: _ask(port, rows)
+        yield partial(_ask, port)
     finally:
         os.killpg(process.pid, 9)
         process.wait()
 
 
-def _ask(port: int, rows: list[str]) -> tuple[int, dict]:
-    body = json.dumps({"dataframe_split": {"columns": ["image"], "data": [[row] for row in rows]}}).encode()
+def _ask(port: int, rows: list[str], form: str = "dataframe_split") -> tuple[int, dict]:
+    forms = {
+        "dataframe_split": {"columns": ["image"], "data": [[row] for row in rows]},
+        "inputs": {"image": rows},
+        "instances": [{"image": row} for row in rows],
+    }
+    body = json.dumps({form: forms[form]}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
@@ -79,6 +85,13 @@ def test_label_maps_in_the_images_own_size(ask):
     for image, row in zip(images, answer["predictions"], strict=True):
         labels = np.array(Image.open(io.BytesIO(base64.b64decode(row["labels"]))))
         assert labels.shape == image.shape[:2] == (row["height"], row["width"]) and labels.max() < 19
+
+
+@pytest.mark.parametrize("form", ["inputs", "instances"])
+def test_other_forms_of_a_request(ask, form):
+    """MLflow leaves their base64 as it is."""
+    rows = [base64.b64encode(png(IMAGE)).decode()]
+    assert ask(rows, form) == ask(rows)
 
 
 @pytest.mark.parametrize(
