@@ -235,7 +235,8 @@ def test_in_a_store(model, segmentor, images, tmp_path, run_command):
     server.start()
     try:
         endpoint = f"127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
-        bucket = f"s3://streets/{{}}?endpoint_override={endpoint}&allow_bucket_creation=true"
+        # All moto servers of a process have the same buckets: `streets` holds what other tests left.
+        bucket = f"s3://pictures/{{}}?endpoint_override={endpoint}&allow_bucket_creation=true"
         files, path = storage.filesystem(bucket.format("raw"))
         files.create_dir(path)
         for number, name in enumerate(["a b#1%.png", "deep/x.png", "deep/y.png", "notes.txt"]):
@@ -243,9 +244,9 @@ def test_in_a_store(model, segmentor, images, tmp_path, run_command):
                 stream.write(cv2.imencode(".png", picture(number))[1].tobytes())
         out = bucket.format("out")
         assert run_command("predict", model, bucket.format("raw"), out)["images"] == 3
-        with files.open_input_stream("streets/out/labels/a b#1%.png") as stream:
+        with files.open_input_stream("pictures/out/labels/a b#1%.png") as stream:
             labels = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-        assert files.get_file_info("streets/out/overlays/deep/y.png").size > 0 and labels.shape[:2] == (48, 64)
+        assert files.get_file_info("pictures/out/overlays/deep/y.png").size > 0 and labels.shape[:2] == (48, 64)
         assert run_command("predict", model, bucket.format("raw"), out)["already_there"] == 3
         found = run_command("predict", model, bucket.format("raw/**/x*.png"), tmp_path / "glob")
         assert found["images"] == 1 and list(results(tmp_path / "glob")) == ["deep/x.png"]
@@ -255,6 +256,6 @@ def test_in_a_store(model, segmentor, images, tmp_path, run_command):
         with files.open_output_stream(f"{path}/film.avi") as stream:
             stream.write((tmp_path / "film.avi").read_bytes())
         frames = run_command("predict", model, bucket.format("raw/film.avi"), bucket.format("film"), "--video")
-        assert frames["images"] == 3 and files.get_file_info("streets/film/overlay.mp4").size > 0
+        assert frames["images"] == 3 and files.get_file_info("pictures/film/overlay.mp4").size > 0
     finally:
         server.stop()
