@@ -44,13 +44,14 @@ def panel(image_bgr: np.ndarray, truth: np.ndarray | None, prediction: np.ndarra
         truth, prediction: ids of `space`, uint8 [h, w]; without a truth that part is left out.
     """
     maps = {"prediction": prediction} if truth is None else {"truth": truth, "prediction": prediction}
-    parts = [_titled("image", image_bgr[..., ::-1])]
-    parts += [_titled(title, colorize(labels, space)) for title, labels in maps.items()]
+    parts = [titled("image", image_bgr[..., ::-1])]
+    parts += [titled(title, colorize(labels, space)) for title, labels in maps.items()]
     row = np.hstack(parts)
     return np.vstack([row, legend(space, np.unique(list(maps.values())), row.shape[1])])
 
 
-def _titled(title: str, picture: np.ndarray) -> np.ndarray:
+def titled(title: str, picture: np.ndarray) -> np.ndarray:
+    """The picture, RGB uint8, 480 pixels wide, below a bar with its title."""
     height = round(picture.shape[0] * _WIDTH / picture.shape[1])
     how = cv2.INTER_NEAREST if picture.shape[1] < _WIDTH else cv2.INTER_AREA
     resized = cv2.resize(np.ascontiguousarray(picture), (_WIDTH, height), interpolation=how)

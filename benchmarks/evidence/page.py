@@ -1,0 +1,93 @@
+"""docs/evidence.md: its tables and pictures are made here from finished trials; its words stay as they were written."""
+
+import re
+from pathlib import Path
+
+from benchmarks.evidence import frames, plots
+from benchmarks.evidence.results import Found, Results, spread
+from benchmarks.evidence.studies import STUDIES, Arm, Study
+from pipelines.evaluation import markdown
+
+PAGE, FOLDER = "evidence.md", "evidence"
+_BLOCK = "<!-- study {} -->\n{}\n<!-- end -->"
+
+
+def write_page(out: Path, results: Results) -> Path:
+    """Replaces the block of each study in `out`/evidence.md, and draws its pictures into `out`/evidence.
+
+    Raises:
+        ValueError: the page has no block of a study.
+    """
+    page, folder = out / PAGE, out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    text = page.read_text() if page.is_file() else "\n\n".join(_BLOCK.format(name, "") for name in STUDIES)
+    for study in STUDIES.values():
+        pattern = re.compile(re.escape(f"<!-- study {study.name} -->") + ".*?<!-- end -->", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"{page} has no block of study {study.name}: put {_BLOCK.format(study.name, '')!r} in it")
+        block = _BLOCK.format(study.name, section(study, results, folder))
+        text = pattern.sub(lambda _, block=block: block, text)
+    page.write_text(text)
+    return page
+
+
+def section(study: Study, results: Results, folder: Path) -> str:
+    """A study's table, how much of it is done, where it was trained, and its pictures."""
+    arms = [arm for arm in study.arms if results.kept(study, arm)]
+    if not arms:
+        return "No trial is finished yet."
+    files = plots.draw(study, results, folder)
+    predictions = folder / f"{study.name.lower()}-frames.png"
+    frames.draw(study, results, predictions)
+    files += [predictions] if predictions.is_file() else []
+    pictures = [f"![study {study.name}]({FOLDER}/{file.name})" for file in files]
+    return "\n\n".join([table(study, arms, results), _origin(study, results), *pictures])
+
+
+def table(study: Study, arms: list[Arm], results: Results) -> str:
+    """A row an arm: its scores, over seeds mean ± standard deviation, its distance to the frozen VFM, and its cost."""
+    head = ["method", "learning rate", f"{study.held_out}", *study.domains, "unseen, mean", "to frozen"]
+    head += ["trained, M", "s a step", "GiB", "seeds"]
+    rows = [_row(study, arm, results) for arm in arms]
+    return markdown([head, ["---"] * len(head), *rows])
+
+
+def _row(study: Study, arm: Arm, results: Results) -> list[str]:
+    kept = results.kept(study, arm)
+    domains = (study.held_out, *study.domains)
+    scores = [_deviating([found.scores[name] for found in kept]) for name in domains]
+    unseen = [_unseen(study, found) for found in kept]
+    cost = [kept[0].trained_parameters / 1e6, min(f.step_seconds for f in kept), max(f.memory_gib for f in kept)]
+    numbers = [f"{cost[0]:.2f}", f"{cost[1]:.2f}", f"{cost[2]:.1f}", str(len(kept))]
+    rate = results.best_rate(study, arm)
+    tried = sum(bool(seeds) for seeds in results.of_arm(study, arm).values())
+    return [arm.name, f"{rate:g} of {tried}", *scores, _deviating(unseen), _to_frozen(study, arm, results), *numbers]
+
+
+def _unseen(study: Study, found: Found) -> float:
+    return spread(found.scores[name] for name in study.domains)[0]
+
+
+def _to_frozen(study: Study, arm: Arm, results: Results) -> str:
+    """Unseen mean less that of the frozen VFM with the same head."""
+    baseline = "frozen" if arm.recipe == "light" else "frozen, Mask2Former"
+    if arm.name == baseline or baseline not in [each.name for each in study.arms]:
+        return ""
+    kept = [results.kept(study, each) for each in (arm, study.arm(baseline))]
+    if not all(kept):
+        return ""
+    means = [spread(_unseen(study, found) for found in group)[0] for group in kept]
+    return f"{means[0] - means[1]:+.1f}"
+
+
+def _deviating(values: list[float]) -> str:
+    mean, deviation = spread(values)
+    return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
+
+
+def _origin(study: Study, results: Results) -> str:
+    found = [one for arm in study.arms for seeds in results.of_arm(study, arm).values() for one in seeds.values()]
+    wanted = sum(len(arm.rates) + len(arm.seeds) - 1 for arm in study.arms)
+    steps = ", ".join(map(str, sorted({one.steps for one in found})))
+    machines = "; ".join(sorted({f"{one.device}, commit {one.commit}" for one in found}))
+    return f"{len(found)} of {wanted} trials finished, {steps} steps each. {machines}."

@@ -1,0 +1,132 @@
+"""What finished trials gave: read from MLflow, and kept in one JSON file that the page is made from."""
+
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+
+from benchmarks import common
+from benchmarks.evidence.studies import Arm, Study, Trial
+from datasets import storage
+from pipelines.runs import last_checkpoint
+from rein_core.checkpoint import RECIPE
+
+EXPERIMENT = "evidence"
+_SPEED = "images_per_second"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One finished trial.
+
+    Args:
+        scores: mIoU in percent of the held-out samples and of each domain.
+        classes: of each of these the IoU by class.
+        trained_parameters: adapter and head.
+        step_seconds: median over the run.
+        memory_gib: the worker's peak, validation included.
+        steps: trained.
+        commit: of the code that trained.
+        device: the machine.
+        mlflow_run_id: where the rest is.
+    """
+
+    scores: dict[str, float]
+    classes: dict[str, dict[str, float]]
+    trained_parameters: int
+    step_seconds: float
+    memory_gib: float
+    steps: int
+    commit: str
+    device: str
+    mlflow_run_id: str
+
+
+class Results:
+    """Finished trials by name.
+
+    Args:
+        file: where they are kept; it need not be there.
+        work: the folder of the runs, for new ones.
+    """
+
+    def __init__(self, file: Path, work: Path):
+        self.file, self.work = file, work
+        values = json.loads(file.read_text()) if file.is_file() else {}
+        self.trials = {name: Found(**value) for name, value in values.items()}
+
+    def find(self, trial: Trial) -> Found | None:
+        """What is known of this trial."""
+        return self.trials.get(trial.name)
+
+    def collect(self, trial: Trial) -> Found:
+        """Reads a trial that has just finished from its MLflow run, and keeps it.
+
+        Raises:
+            ValueError: MLflow has no finished run of this name.
+        """
+        client = MlflowClient(f"sqlite:///{(self.work / 'runs').resolve()}/mlflow.db")
+        found = _read(client, _finished(client, trial.name), self.work / "runs" / trial.name, trial.study)
+        self.trials[trial.name] = found
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_suffix(".partial")
+        kept = {name: asdict(value) for name, value in sorted(self.trials.items())}
+        partial.write_text(json.dumps(kept, indent=1) + "\n")
+        partial.replace(self.file)
+        return found
+
+    def of_arm(self, study: Study, arm: Arm) -> dict[float, dict[int, Found]]:
+        """Its finished trials by learning rate and seed."""
+        found = {rate: {seed: self.find(Trial(study, arm, rate, seed)) for seed in arm.seeds} for rate in arm.rates}
+        return {rate: {seed: each for seed, each in seeds.items() if each} for rate, seeds in found.items()}
+
+    def best_rate(self, study: Study, arm: Arm) -> float | None:
+        """The rate whose first seed is best on held-out samples of the source; None before any is finished."""
+        first = {rate: seeds.get(arm.seeds[0]) for rate, seeds in self.of_arm(study, arm).items()}
+        scores = {rate: found.scores[study.held_out] for rate, found in first.items() if found}
+        return max(scores, key=scores.get) if scores else None
+
+    def kept(self, study: Study, arm: Arm) -> list[Found]:
+        """The trials of the arm's best rate, a seed each."""
+        return list(self.of_arm(study, arm).get(self.best_rate(study, arm), {}).values())
+
+
+def spread(values: Iterable[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation; None for the second where there is one value only."""
+    numbers = list(values)
+    return statistics.mean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None
+
+
+def _finished(client: MlflowClient, name: str) -> MlflowRun:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    wanted = f"attributes.run_name = '{name}' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment.experiment_id], wanted) if experiment else []
+    if not runs:
+        raise ValueError(f"evidence: no finished MLflow run {name}: look for the reason in its log, and run it again")
+    return runs[0]
+
+
+def _read(client: MlflowClient, run: MlflowRun, folder: Path, study: Study) -> Found:
+    domains = (study.held_out, *study.domains)
+    metrics, batch = run.data.metrics, int(run.data.params["train.batch_size"])
+    speeds = [point.value for point in client.get_metric_history(run.info.run_id, _SPEED)]
+    checkpoint = last_checkpoint(str(folder))
+    return Found(
+        scores={name: round(metrics[f"val/{name}/mIoU"], 2) for name in domains},
+        classes={name: _by_class(metrics, f"val/{name}/IoU/") for name in domains},
+        trained_parameters=storage.read_json(checkpoint, RECIPE)["provenance"]["trained_parameters"],
+        step_seconds=round(batch / statistics.median(speeds), 3),
+        memory_gib=round(metrics["memory_gib"], 2),
+        steps=int(run.data.params["train.steps"]),
+        commit=run.data.tags["commit"],
+        device=str(common.machine(common.device())["device"]),
+        mlflow_run_id=run.info.run_id,
+    )
+
+
+def _by_class(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): round(v, 1) for name, v in metrics.items() if name.startswith(prefix)}

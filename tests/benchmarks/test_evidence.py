@@ -1,0 +1,185 @@
+"""The studies: made-up results give what can be worked out by hand, and a small real study is trained and shown."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from benchmarks.evidence import __main__, grid, page, streets
+from benchmarks.evidence.results import Found, Results, spread
+from benchmarks.evidence.studies import STUDIES, Arm, Study, Trial, rate_trials, seed_trials
+from datasets.labels import CLASSES
+from datasets.shards import Shards
+
+ARMS = (Arm("frozen", rates=(1.0, 2.0), seeds=(0, 1)), Arm("Rein", rates=(1.0, 2.0), seeds=(0, 1)))
+STUDY = Study("T", "does it work", "camvid-train", "camvid-val", ("idd-lite", "cityscapes"), ARMS)
+TINY = [
+    "model.vfm={'name': 'vit_tiny', 'weights': None, 'img_size': 64}",
+    "data.augment.crop_size=(64, 64)",
+    "data.augment.short_edges=[64]",
+    "train.steps=2",
+    "train.batch_size=2",
+    "test.short_edge=64",
+]
+
+
+def made_up(held_out: float, idd: float, cityscapes: float, seconds: float = 1.0) -> Found:
+    scores = {"camvid-val": held_out, "idd-lite": idd, "cityscapes": cityscapes}
+    return Found(scores, {}, 2_500_000, seconds, 1.0, 400, "abc", "a machine", "id")
+
+
+@pytest.fixture
+def results(tmp_path) -> Results:
+    """Of `STUDY`: Rein's rate 2 is best where it may be looked at, rate 1 on the unseen domains."""
+    found = Results(tmp_path / "results.json", tmp_path)
+    frozen, rein = ARMS
+    found.trials = {
+        Trial(STUDY, frozen, 1.0, 0).name: made_up(40, 30, 20),
+        Trial(STUDY, rein, 1.0, 0).name: made_up(50, 90, 90),
+        Trial(STUDY, rein, 2.0, 0).name: made_up(52, 40, 30),
+        Trial(STUDY, rein, 2.0, 1).name: made_up(54, 44, 30),
+    }
+    return found
+
+
+def test_every_trial_has_its_own_name_and_a_valid_recipe(tmp_path):
+    names = set()
+    for study in STUDIES.values():
+        trials = [*rate_trials(study), *seed_trials(study, {arm.name: arm.rates[0] for arm in study.arms})]
+        assert len(trials) == sum(len(arm.rates) + len(arm.seeds) - 1 for arm in study.arms)
+        for trial in trials:
+            recipe = grid.recipe_of(trial, tmp_path, None, [])
+            assert recipe.seed == trial.seed and recipe.optimizer.lr == trial.rate
+            assert study.held_out not in study.domains and len(recipe.data.val) == len(study.domains)
+        names |= {trial.name for trial in trials}
+        assert len(names) >= len(trials)
+    assert len(names) == sum(len(arm.rates) + len(arm.seeds) - 1 for s in STUDIES.values() for arm in s.arms)
+
+
+def test_an_arm_changes_what_it_says(tmp_path):
+    recipes = {
+        arm.name: grid.recipe_of(Trial(STUDIES["A"], arm, 1e-3, 0), tmp_path, None, []) for arm in STUDIES["A"].arms
+    }
+    kinds = {name: recipe.model.adapter["type"] for name, recipe in recipes.items()}
+    assert (
+        kinds["frozen"] == "none" and kinds["SoMA"] == "soma" and kinds["Rein"] == kinds["Rein, Mask2Former"] == "rein"
+    )
+    assert recipes["full"].optimizer.backbone_lr_factor == 0.1 and recipes["LoRA"].optimizer.backbone_lr_factor == 1
+    assert recipes["Rein, Mask2Former"].model.decode_head["type"] == "ReinMask2FormerHead"
+    light = [recipe for recipe in recipes.values() if recipe.name == "light"]
+    assert (
+        len({json.dumps([r.model.decode_head, r.train.model_dump(), r.data.augment.model_dump()]) for r in light}) == 1
+    )
+    ablated = {
+        arm.name: grid.recipe_of(Trial(STUDIES["C"], arm, 1e-3, 0), tmp_path, None, []) for arm in STUDIES["C"].arms
+    }
+    assert ablated["full tokens"].model.adapter == {"type": "rein", "link_queries": False, "rank": None}
+    assert ablated["Mask2Former, not linked"].model.adapter["link_queries"] is False
+
+
+def test_the_unseen_domains_choose_nothing(results):
+    frozen, rein = ARMS
+    assert results.best_rate(STUDY, rein) == 2.0 and results.best_rate(STUDY, frozen) == 1.0
+    assert [found.scores["idd-lite"] for found in results.kept(STUDY, rein)] == [40, 44]
+    assert [trial.name for trial in seed_trials(STUDY, {"frozen": 1.0, "Rein": 2.0})] == [
+        "T-frozen-lr1-seed1",
+        "T-rein-lr2-seed1",
+    ]
+
+
+def test_the_table(results):
+    lines = page.table(STUDY, list(ARMS), results).splitlines()
+    assert lines[2] == "| frozen | 1 of 1 | 40.0 | 30.0 | 20.0 | 25.0 |  | 2.50 | 1.00 | 1.0 | 1 |"
+    assert (
+        lines[3]
+        == "| Rein | 2 of 2 | 53.0 ± 1.4 | 42.0 ± 2.8 | 30.0 ± 0.0 | 36.0 ± 1.4 | +11.0 | 2.50 | 1.00 | 1.0 | 2 |"
+    )
+    assert spread([3.0]) == (3.0, None)
+
+
+def test_words_stay_and_blocks_are_replaced(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "STUDIES", {"T": STUDY})
+    (tmp_path / "evidence.md").write_text("Before.\n<!-- study T -->\nold\n<!-- end -->\nAfter.\n")
+    for _ in range(2):
+        text = page.write_page(tmp_path, results).read_text()
+        assert text.startswith("Before.") and text.endswith("After.\n") and "old" not in text
+        assert text.count("| Rein |") == 1 and "4 of 6 trials finished" in text
+    assert cv2.imread(str(tmp_path / "evidence" / "t-domains.png")).std() > 10
+    (tmp_path / "evidence.md").write_text("Nothing here.")
+    with pytest.raises(ValueError, match="no block of study T"):
+        page.write_page(tmp_path, results)
+
+
+def picture(file: Path, label: np.ndarray, label_file: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (*label.shape, 3), dtype=np.uint8)
+    for path, content in ((file, image), (label_file, label)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), content)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, run_command) -> Path:
+    """Shards of miniatures of the real data sets, and of a few scenes."""
+    data, work = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("work")
+    bands = np.repeat(np.arange(64, dtype=np.uint8), 96).reshape(64, 96)
+    for number in range(4):
+        split = "val" if number > 1 else "train"
+        name = data / "camvid" / split
+        picture(name / "images" / f"{number}.jpg", bands // 6, name / "labels" / f"{number}.png")
+        name = f"train/{number}/{number}"
+        picture(
+            data / "idd_lite/leftImg8bit" / f"{name}_image.jpg",
+            bands // 10,
+            data / "idd_lite/gtFine" / f"{name}_label.png",
+        )
+    scenes = ["--layout", "cityscapes", "--split", "train", "--count", "2", "--size", "64x128"]
+    run_command("scenes", data / "cityscapes", *scenes)
+    streets.prepare(data, work, scenes=2)
+    return work
+
+
+def test_all_streets_have_camvids_classes(work):
+    allowed = {CLASSES.index(name) for name in streets.CAMVID_CLASSES}
+    for name in ("camvid-train", "camvid-val", "cityscapes", "scenes", "scenes-held-out"):
+        manifest = Shards(streets.shards(work, name)).manifest
+        assert manifest.dataset == name
+        assert {index for index, pixels in enumerate(manifest.class_pixels) if pixels} <= allowed
+    assert len(allowed) == 11
+
+
+def test_a_study_is_trained_once_and_shown(work, tmp_path, monkeypatch, capfd):
+    arms = (
+        replace(ARMS[0], changes=("model.adapter.type=none",), rates=(1e-3,), seeds=(0,)),
+        replace(ARMS[1], rates=(1e-3, 1e-2)),
+    )
+    study = replace(STUDY, arms=arms)
+    for module in (__main__, page):
+        monkeypatch.setattr(module, "STUDIES", {"T": study})
+    options = ["--work", str(work), "--results", str(tmp_path / "results.json")]
+    argv = ["run", "T", *options, *(f"--set={change}" for change in TINY)]
+    assert __main__.main(argv) == 0
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert len(kept) == 4 and all(
+        set(found["scores"]) == {"camvid-val", "idd-lite", "cityscapes"} for found in kept.values()
+    )
+    client = MlflowClient(f"sqlite:///{work}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("evidence").experiment_id
+    assert __main__.main(argv) == 0 and len(client.search_runs([experiment])) == 4
+    assert __main__.main(["page", *options, "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "evidence.md").read_text()
+    rein = Results(tmp_path / "results.json", work).kept(study, arms[1])
+    assert len(rein) == 2 and f"{spread(found.scores['idd-lite'] for found in rein)[0]:.1f} ±" in text
+    for name in ("t-domains.png", "t-rates.png", "t-frames.png"):
+        assert name in text and (tmp_path / "evidence" / name).is_file()
+
+
+def test_mistakes_are_named(work, tmp_path, capfd):
+    assert __main__.main(["prepare", "--data", str(tmp_path), "--work", str(tmp_path / "w")]) == 1
+    assert "camvid" in capfd.readouterr().err
+    options = ["--work", str(tmp_path / "none"), "--results", str(tmp_path / "results.json")]
+    assert __main__.main(["run", "A", *options]) == 1
+    assert "prepare" in capfd.readouterr().err
