@@ -64,7 +64,9 @@ def _override(item: str) -> tuple[str, Any]:
     key, separator, value = item.partition("=")
     if not separator:
         raise ValueError(f"--set {item}: write key=value, for example --set train.steps=200")
-    return key, _literal(value)
+    parsed = _literal(value)
+    named_none = parsed is None and key.rpartition(".")[2] == "type"  # the adapter `none` is a kind, and no missing one
+    return key, value if named_none else parsed
 
 
 def _literal(text: str) -> Any:

@@ -95,3 +95,4 @@ def test_another_kind_of_adapter_begins_with_its_own_defaults():
     section = load_recipe("demo", ["model.decode_head.type=linear"]).model_section()
     assert section["decode_head"] == {"type": "linear"}
     assert load_recipe("demo", ["model.adapter.type=rein"]).model_section()["adapter"]["token_length"] == 40
+    assert load_recipe("demo", ["model.adapter.type=none"]).model_section()["adapter"] == {"type": "none"}
