@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     trains = commands.add_parser("run", parents=[shared], help="train a study's trials that are not finished yet")
     trains.add_argument("study", choices=STUDIES, nargs="+")
     trains.add_argument("--weights", help="of DINOv2-S: a path, a URI or 'hub'; default: random ones")
+    trains.add_argument("--arms", nargs="+", default=[], help="only these, as the tables call them; default: all")
     trains.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's setting")
     trains.set_defaults(command=_run)
     page = commands.add_parser("page", parents=[shared], help="write docs/evidence.md")
@@ -58,7 +59,7 @@ def _run(args: argparse.Namespace) -> None:
     results = Results(args.results, args.work)
     connect()
     for name in args.study:
-        run(STUDIES[name], args.work, args.weights, args.set, results)
+        run(STUDIES[name].only(args.arms), args.work, args.weights, args.set, results)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
@@ -56,27 +57,31 @@ class Results:
 
     def __init__(self, file: Path, work: Path):
         self.file, self.work = file, work
-        values = json.loads(file.read_text()) if file.is_file() else {}
-        self.trials = {name: Found(**value) for name, value in values.items()}
+        self.trials = self._read()
+
+    def _read(self) -> dict[str, Found]:
+        values = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        return {name: Found(**value) for name, value in values.items()}
 
     def find(self, trial: Trial) -> Found | None:
         """What is known of this trial."""
         return self.trials.get(trial.name)
 
     def collect(self, trial: Trial) -> Found:
-        """Reads a trial that has just finished from its MLflow run, and keeps it.
+        """Reads a trial that has just finished from its MLflow run, and keeps it beside those of other processes.
 
         Raises:
             ValueError: MLflow has no finished run of this name.
         """
         client = MlflowClient(f"sqlite:///{(self.work / 'runs').resolve()}/mlflow.db")
         found = _read(client, _finished(client, trial.name), self.work / "runs" / trial.name, trial.study)
-        self.trials[trial.name] = found
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".partial")
-        kept = {name: asdict(value) for name, value in sorted(self.trials.items())}
-        partial.write_text(json.dumps(kept, indent=1) + "\n")
-        partial.replace(self.file)
+        with FileLock(self.file.with_suffix(".lock")):
+            self.trials = self._read() | {trial.name: found}
+            partial = self.file.with_suffix(".partial")
+            kept = {name: asdict(value) for name, value in sorted(self.trials.items())}
+            partial.write_text(json.dumps(kept, indent=1) + "\n")
+            partial.replace(self.file)
         return found
 
     def of_arm(self, study: Study, arm: Arm) -> dict[float, dict[int, Found]]:

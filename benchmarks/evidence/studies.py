@@ -1,7 +1,7 @@
 """What the studies compare: arms, the learning rates that are tried for each, and seeds."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.evidence import streets
@@ -50,8 +50,15 @@ class Study:
     arms: tuple[Arm, ...] = field(repr=False)
 
     def arm(self, name: str) -> Arm:
-        """The arm of this name."""
-        return next(arm for arm in self.arms if arm.name == name)
+        """The arm of this name. Raises ValueError if there is none."""
+        found = {arm.name: arm for arm in self.arms}
+        if name not in found:
+            raise ValueError(f"study {self.name} has no arm {name!r}: it has {', '.join(found)}")
+        return found[name]
+
+    def only(self, names: list[str]) -> "Study":
+        """The study with these of its arms; with all of them if none is named. Raises ValueError as `arm`."""
+        return replace(self, arms=tuple(self.arm(name) for name in names) or self.arms)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmarks.evidence import __main__, grid, page, streets
+from benchmarks.evidence import results as results_module
 from benchmarks.evidence.results import Found, Results, spread
 from benchmarks.evidence.studies import STUDIES, Arm, Study, Trial, rate_trials, seed_trials
 from datasets.labels import CLASSES
@@ -183,3 +184,16 @@ def test_mistakes_are_named(work, tmp_path, capfd):
     options = ["--work", str(tmp_path / "none"), "--results", str(tmp_path / "results.json")]
     assert __main__.main(["run", "A", *options]) == 1
     assert "prepare" in capfd.readouterr().err
+    assert __main__.main(["run", "A", "--work", str(work), "--arms", "Rain"]) == 1
+    assert "no arm 'Rain': it has frozen" in capfd.readouterr().err
+
+
+def test_processes_share_the_results(results, monkeypatch):
+    """Each adds its own to what the others have written meanwhile."""
+    first, second = (Results(results.file, results.work) for _ in range(2))
+    monkeypatch.setattr(results_module, "MlflowClient", lambda uri: None)
+    monkeypatch.setattr(results_module, "_finished", lambda client, name: None)
+    monkeypatch.setattr(results_module, "_read", lambda *of: made_up(1, 2, 3))
+    first.collect(Trial(STUDY, ARMS[0], 1.0, 0))
+    second.collect(Trial(STUDY, ARMS[1], 1.0, 0))
+    assert set(Results(results.file, results.work).trials) == {"T-frozen-lr1-seed0", "T-rein-lr1-seed0"}
