@@ -9,8 +9,8 @@ model = dict(
 )
 data = dict(
     augment=dict(short_edges=[320, 384, 448, 512], max_size=1024, crop_size=(320, 320)),
-    val_samples=200,
+    val_samples=100,
 )
 optimizer = dict(weight_decay=0.05, poly_power=0.9)
-train = dict(steps=400, batch_size=4, precision="bf16", checkpoint_every=100, log_every=20, pictures=2)
+train = dict(steps=400, batch_size=4, precision="bf16", checkpoint_every=100, log_every=20, pictures=1)
 test = dict(short_edge=384)
