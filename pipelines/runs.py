@@ -3,12 +3,14 @@
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
+from filelock import FileLock, Timeout
 from ray.train import Result
 
 from datasets import storage
@@ -20,6 +22,7 @@ from rein_core.checkpoint import RECIPE, WEIGHTS
 
 RUN_FILE = "run.json"
 BEST = "best"
+_LOCK = "train.lock"
 MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
 MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "data.skip_damaged", "tracking", "tune")
 """Beginnings of the settings that a run which goes on may have other values of."""
@@ -84,6 +87,28 @@ class Run:
         """Where Ray Train writes, as arguments of its `RunConfig`."""
         patient, path = _patient(self.folder, self.recipe.tracking.patience_seconds)
         return {"name": self.name, "storage_path": path.rsplit("/", 1)[0], "storage_filesystem": patient}
+
+
+@contextmanager
+def alone(folder: str) -> Iterator[None]:
+    """While this lasts no other process works on the run or sweep in this folder, unless it lies in an object store,
+    which can't keep it out. A killed process lets go of it.
+
+    Raises:
+        ValueError: another process does.
+    """
+    if "://" in folder:
+        yield
+        return
+    lock = FileLock(Path(folder) / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"{folder} is being worked on by another process: wait for its end or stop it, or give another --name"
+        ) from None
+    with lock:
+        yield
 
 
 def last_checkpoint(folder: str) -> str | None:

@@ -17,7 +17,7 @@ from pipelines.cluster import connect
 from pipelines.feed import check_feed
 from pipelines.recipe import load_recipe
 from pipelines.register import log_model
-from pipelines.runs import Run, last_checkpoint
+from pipelines.runs import Run, alone, last_checkpoint
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.worker import PHASES, build_for_training, train_worker
@@ -106,8 +106,9 @@ def train(
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    result = _fit(trainer, run)
-    return _report(run, result, time.time() - started, log_last)
+    with alone(run.folder):
+        result = _fit(trainer, run)
+        return _report(run, result, time.time() - started, log_last)
 
 
 def _num_workers(recipe: Recipe) -> int | tuple[int, int]:

@@ -58,6 +58,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check(recipe)
     sweep = Sweep.open(folder, recipe) if folder else Sweep.create(recipe, args.name)
     say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")
+    with runs.alone(sweep.folder):
+        return _run(args, sweep)
+
+
+def _run(args: argparse.Namespace, sweep: Sweep) -> dict[str, Any]:
     try:
         search(sweep)
         found = conclude(sweep)

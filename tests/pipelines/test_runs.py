@@ -1,6 +1,8 @@
 """The best checkpoint of a run, on a disk and in a real S3 server."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from datasets import storage
 from pipelines import runs
+from pipelines.cluster import ROOT
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -44,3 +47,19 @@ def test_the_best_is_replaced_whole(folder, tmp_path):
 def test_a_name_is_no_path():
     with pytest.raises(ValueError, match=r"--name 'a/b': give a folder's name"):
         runs.Run.find("a/b", None)
+
+
+def test_one_process_at_a_time(tmp_path):
+    """Another process trains in the folder; when that was killed the folder is free."""
+    waits = "from pipelines.runs import alone\nwith alone(sys.argv[1]):\n    print(flush=True)\n    input()"
+    argv = [sys.executable, "-W", "ignore", "-c", f"import sys\n{waits}", str(tmp_path)]
+    other = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    try:
+        other.stdout.readline()
+        with pytest.raises(ValueError, match="another process: wait for its end or stop it"), runs.alone(str(tmp_path)):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with runs.alone(str(tmp_path)), runs.alone("s3://bucket/run"):
+        pass
