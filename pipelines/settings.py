@@ -44,6 +44,12 @@ class VFM(Settings):
         "bicubic", description="the paper's plain bicubic, or timm's pseudo-inverse"
     )
     seed: int = Field(0, description="seed of random weights")
+    heads: int | None = Field(
+        None,
+        ge=1,
+        description="for smoke tests: a twin with random weights, as deep as the VFM and as wide as so many of its "
+        "attention heads; None: the VFM as released",
+    )
 
     @field_validator("weights")
     @classmethod
