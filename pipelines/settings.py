@@ -201,6 +201,13 @@ class Test(Settings):
     short_edge: int | None = Field(
         None, ge=16, description="images are resized to this short edge first; None: as they are"
     )
+    short_edge_of: dict[str, Annotated[int, Field(ge=16)]] = Field(
+        {}, description="data sets that have another one, such as {'bdd100k': 720}"
+    )
+
+    def edge(self, dataset: str) -> int | None:
+        """The short edge at which a data set is tested."""
+        return self.short_edge_of.get(dataset, self.short_edge)
 
 
 class Tracking(Settings):
