@@ -64,7 +64,8 @@ def _override(item: str) -> tuple[str, Any]:
     key, separator, value = item.partition("=")
     if not separator:
         raise ValueError(f"--set {item}: write key=value, for example --set train.steps=200")
-    return key, _literal(value)
+    parsed = _literal(value)
+    return key, "none" if key == "model.adapter.type" and parsed is None else parsed  # that is an adapter's name
 
 
 def _literal(text: str) -> Any:

@@ -94,4 +94,5 @@ def test_another_kind_of_adapter_begins_with_its_own_defaults():
     assert section["adapter"] == {"type": "lora", "rank": 4}
     section = load_recipe("demo", ["model.decode_head.type=linear"]).model_section()
     assert section["decode_head"] == {"type": "linear"}
+    assert load_recipe("demo", ["model.adapter.type=none"]).model_section()["adapter"] == {"type": "none"}
     assert load_recipe("demo", ["model.adapter.type=rein"]).model_section()["adapter"]["token_length"] == 40
