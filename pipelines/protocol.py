@@ -69,22 +69,23 @@ def domains_of(args: argparse.Namespace, shards: list[str], recipe: Recipe) -> l
     """
     sources = [Shards(uri) for uri in shards]
     names = domain_names(sources)
-    edges = _short_edges(args.short_edge, names, recipe.test.short_edge)
+    recipes = {name: recipe.test.edge(source.manifest.dataset) for name, source in zip(names, sources, strict=True)}
+    edges = _short_edges(args.short_edge, recipes)
     return [
         Domain(name, source, evenly_spread(len(source), args.limit), edges[name])
         for name, source in zip(names, sources, strict=True)
     ]
 
 
-def _short_edges(wanted: list[str], names: list[str], default: int | None) -> dict[str, int | None]:
-    edges, own = dict.fromkeys(names, default), {}
+def _short_edges(wanted: list[str], recipes: dict[str, int | None]) -> dict[str, int | None]:
+    edges, own = dict(recipes), {}
     for text in wanted:
         name, _, pixels = text.rpartition("=")
         if not pixels.isdigit() or int(pixels) < 16:
             raise ValueError(f"--short-edge {text}: give pixels, 16 or more, or DOMAIN=PIXELS")
         if name and name not in edges:
-            raise ValueError(f"--short-edge {text}: no domain {name!r} here: there are {', '.join(names)}")
-        (own if name else edges).update(dict.fromkeys([name] if name else names, int(pixels)))
+            raise ValueError(f"--short-edge {text}: no domain {name!r} here: there are {', '.join(edges)}")
+        (own if name else edges).update(dict.fromkeys([name] if name else edges, int(pixels)))
     return edges | own
 
 

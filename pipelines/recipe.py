@@ -12,16 +12,19 @@ from pydantic import ValidationError
 from pipelines.settings import Recipe, Settings
 
 RECIPES = Path(__file__).parent / "recipes"
+_SMOKE = "_smoke"
 
 
 def load_recipe(path: str, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe file (a path, or the name of one in pipelines/recipes) and applies `key=value` overrides.
 
+    NAME_smoke, where there is no such file, is recipe NAME made small by pipelines/recipes/_smoke.py.
+
     Raises:
         ValueError: an unknown key (with the nearest valid one) or a wrong value (with the reason).
         FileNotFoundError: no such recipe.
     """
-    return _merged(Config.fromfile(str(_find(path)), lazy_import=False), overrides or [])
+    return _merged(_config(path), overrides or [])
 
 
 def change_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:
@@ -52,12 +55,31 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
     return _check(recipe)
 
 
-def _find(path: str) -> Path:
-    for candidate in (Path(path), RECIPES / path, RECIPES / f"{path}.py"):
-        if candidate.is_file():
-            return candidate
+def _config(path: str) -> Config:
+    if file := _find(path):
+        return _read(file)
+    if whole := _find(path.removesuffix(_SMOKE)):
+        return _smaller(_read(whole), Path(path).name)
     known = ", ".join(sorted(file.stem for file in RECIPES.glob("[!_]*.py")))
     raise FileNotFoundError(f"recipe {path!r} is neither a file nor one of the recipes here: {known}")
+
+
+def _find(path: str) -> Path | None:
+    candidates = (Path(path), RECIPES / path, RECIPES / f"{path}.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _read(file: Path) -> Config:
+    return Config.fromfile(str(file), lazy_import=False)
+
+
+def _smaller(config: Config, name: str) -> Config:
+    """The same in small, at one resolution; a learning rate that is warmed up still is, for a few steps."""
+    config.merge_from_dict(_read(RECIPES / f"{_SMOKE}.py").to_dict() | {"name": name})
+    config.test.short_edge_of = {}
+    if config.get("optimizer", {}).get("warmup_steps"):
+        config.optimizer.warmup_steps = config.train.steps // 3
+    return config
 
 
 def _override(item: str) -> tuple[str, Any]:
@@ -65,8 +87,7 @@ def _override(item: str) -> tuple[str, Any]:
     if not separator:
         raise ValueError(f"--set {item}: write key=value, for example --set train.steps=200")
     parsed = _literal(value)
-    named_none = parsed is None and key.rpartition(".")[2] == "type"  # the adapter `none` is a kind, and no missing one
-    return key, value if named_none else parsed
+    return key, "none" if key == "model.adapter.type" and parsed is None else parsed  # that is an adapter's name
 
 
 def _literal(text: str) -> Any:

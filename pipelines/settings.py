@@ -44,6 +44,12 @@ class VFM(Settings):
         "bicubic", description="the paper's plain bicubic, or timm's pseudo-inverse"
     )
     seed: int = Field(0, description="seed of random weights")
+    heads: int | None = Field(
+        None,
+        ge=1,
+        description="for smoke tests: a twin with random weights, as deep as the VFM and as wide as so many of its "
+        "attention heads; None: the VFM as released",
+    )
 
     @field_validator("weights")
     @classmethod
@@ -195,6 +201,13 @@ class Test(Settings):
     short_edge: int | None = Field(
         None, ge=16, description="images are resized to this short edge first; None: as they are"
     )
+    short_edge_of: dict[str, Annotated[int, Field(ge=16)]] = Field(
+        {}, description="data sets that have another one, such as {'bdd100k': 720}"
+    )
+
+    def edge(self, dataset: str) -> int | None:
+        """The short edge at which a data set is tested."""
+        return self.short_edge_of.get(dataset, self.short_edge)
 
 
 class Tracking(Settings):

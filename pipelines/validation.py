@@ -23,7 +23,8 @@ def validate(
     target, source = ([Shards(uri) for uri in uris] for uris in (recipe.data.val, recipe.data.source_val))
     names, metrics = domain_names(target + source), {}
     for name, shards in zip(names, target + source, strict=True):
-        domain = Domain(name, shards, evenly_spread(len(shards), recipe.data.val_samples), recipe.test.short_edge)
+        indices, edge = evenly_spread(len(shards), recipe.data.val_samples), recipe.test.edge(shards.manifest.dataset)
+        domain = Domain(name, shards, indices, edge)
         meter = meter_of_samples(segmentor, domain, domain.indices[rank::world_size])
         meter.counts.copy_(sum_over_ranks(meter.counts.to(next(segmentor.parameters()).device)))
         metrics |= flat_metrics("val", name, summarize(meter, domain.space))

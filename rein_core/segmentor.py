@@ -16,7 +16,7 @@ import rein_core.mask2former  # noqa: F401  (registers the head)
 from rein_core.adapters import FEEDS_QUERIES
 from rein_core.anatomy import patch_size_of, widths_of
 from rein_core.heads import complete_head
-from rein_core.vfms import timm_name
+from rein_core.vfms import bare_vfm, timm_name
 
 
 @MODELS.register_module()
@@ -114,7 +114,7 @@ def _mmseg_config(model: dict) -> dict:
         "query_dims": head.get("feat_channels", 256),
     }
     feeds_queries = backbone["adapter"].get("type") in FEEDS_QUERIES
-    levels, divisor = _levels(vfm["name"], vfm.get("patch_size", 16))
+    levels, divisor = _levels(bare_vfm(vfm["name"], vfm.get("heads")), vfm.get("patch_size", 16))
     if head.get("type") == "ReinMask2FormerHead":
         linked = feeds_queries and backbone["adapter"].get("link_queries", True)
         head = {"in_channels": levels, "link_queries": linked} | head
@@ -142,10 +142,8 @@ def _mmseg_config(model: dict) -> dict:
     }
 
 
-def _levels(name: str, patch_size: int) -> tuple[list[int], int]:
+def _levels(vfm: nn.Module, patch_size: int) -> tuple[list[int], int]:
     """Channels of the four levels, and what an image's sides must divide by."""
-    with torch.device("meta"):
-        vfm = timm.create_model(timm_name(name), num_classes=0)
     widths = list(dict.fromkeys(widths_of(vfm)))
     return (widths * 4, patch_size) if len(widths) == 1 else (widths, patch_size_of(vfm))
 

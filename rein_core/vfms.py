@@ -61,6 +61,7 @@ def load_vfm(
     img_size: int = 512,
     resample: str = "bicubic",
     seed: int = 0,
+    heads: int | None = None,
 ) -> tuple[nn.Module, LoadReport]:
     """A timm model without what comes after its last block, made for square images of `img_size` pixels.
 
@@ -71,15 +72,21 @@ def load_vfm(
             (`hf-hub:ORGANISATION/NAME`, `MODEL.TAG`); or a file, or its URI, with the names of timm or of the original
             release (DINOv2, DINOv3, CLIP, EVA02, SAM, MAE, ConvNeXt).
         resample: how patch kernel and position grid are resized: "bicubic" (plain, the paper's) or "timm".
+        heads: None for the VFM as released; else a twin with random weights that is as narrow as so many of its
+            attention heads, and as deep.
 
     Raises:
-        ValueError: unknown name, a size that the patch does not divide, weights that can't be fetched, or that do not
-            fit, with the keys.
+        ValueError: unknown name, a size that the patch does not divide, a narrow twin that can't be, weights that can't
+            be fetched, or that do not fit, with the keys.
         FileNotFoundError: no such weight file.
     """
     if resample not in ("bicubic", "timm"):
         raise ValueError(f"model.vfm.resample={resample!r}: use 'bicubic' or 'timm'")
-    model = _create(name, patch_size, img_size, seed)
+    if heads is not None and weights is not None:
+        raise ValueError(
+            f"model.vfm.heads={heads}: no weights fit a narrow twin: set model.vfm.weights or heads to None"
+        )
+    model = _create(name, patch_size, img_size, seed, heads)
     if weights is None:
         return model, LoadReport(name, f"random:{seed}")
     source = source_weights(name, weights)
@@ -102,9 +109,26 @@ def timm_name(name: str) -> str:
     return VFMS[name]
 
 
-def _create(name: str, patch_size: int, img_size: int, seed: int) -> nn.Module:
+def bare_vfm(name: str, heads: int | None = None) -> nn.Module:
+    """A VFM without memory, to look at; `heads` as in `load_vfm`. Raises ValueError as that."""
+    settings = _width(name, heads)
+    with torch.device("meta"):
+        return timm.create_model(timm_name(name), num_classes=0, **settings)
+
+
+def _width(name: str, heads: int | None) -> dict[str, int]:
+    """timm's settings for so many heads of the size that the VFM's have; none for all of them."""
+    if heads is None:
+        return {}
+    vfm = bare_vfm(name)
+    if not hasattr(vfm, "blocks"):
+        raise ValueError(f"model.vfm.heads={heads}: {name} is no ViT: leave it at None")
+    return {"num_heads": heads, "embed_dim": heads * vfm.embed_dim // vfm.blocks[0].attn.num_heads}
+
+
+def _create(name: str, patch_size: int, img_size: int, seed: int, heads: int | None = None) -> nn.Module:
     kind = timm_name(name)
-    settings: dict = {"num_classes": 0}
+    settings: dict = {"num_classes": 0} | _width(name, heads)
     if not kind.startswith(_NO_PATCHES):
         if img_size % patch_size:
             raise ValueError(f"model.vfm.img_size={img_size} does not divide by model.vfm.patch_size={patch_size}")

@@ -3,8 +3,9 @@
 The best is trained at full length by `--retrain`.
 """
 
-_base_ = "rein_dinov2_l_512.py"
+_base_ = "_base_512.py"
 name = "tune_asha_tpe"
+model = dict(vfm=dict(name="dinov2_large"))
 data = dict(val_samples=200)
 train = dict(validate_every=1_000)
 tune = dict(

@@ -1,7 +1,8 @@
 """Rein's token length × rank, all thirty at full length (Wei et al., CVPR 2024, tables 8 and 9)."""
 
-_base_ = "rein_dinov2_l_512.py"
+_base_ = "_base_512.py"
 name = "tune_token_rank"
+model = dict(vfm=dict(name="dinov2_large"))
 data = dict(val_samples=200)
 tune = dict(
     sampler="grid",

@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from pipelines.protocol import domain_names, evenly_spread
+from pipelines.protocol import domain_names, domains_of, evenly_spread
+from pipelines.recipe import parse_recipe
 
 
 def test_names_of_domains_never_collide():
@@ -15,6 +16,18 @@ def test_names_of_domains_never_collide():
     assert domain_names(apart) == ["a", "b"]
     assert domain_names([*apart, shards("a", "train", "/3")]) == ["a/val", "b", "a/train"]
     assert domain_names([*apart, shards("a", "val", "/3/")]) == ["/1", "b", "/3"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [([], [64, 96]), (["48"], [48, 48]), (["camera=32"], [64, 32]), (["48", "camera=32"], [48, 32])],
+)
+def test_the_recipes_short_edges_give_way_to_those_asked_for(streets, wanted, expected):
+    recipe = parse_recipe({"test": {"short_edge": 64, "short_edge_of": {"camera": 96, "elsewhere": 720}}})
+    domains = domains_of(argparse.Namespace(short_edge=wanted, limit=None), [streets.game, streets.camera], recipe)
+    assert [(domain.name, domain.short_edge) for domain in domains] == list(
+        zip(("game", "camera"), expected, strict=True)
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,19 @@ def test_every_recipe_is_valid(path):
     assert parse_recipe(dumped).model_dump(mode="json") == dumped
 
 
-def test_the_published_recipe():
-    recipe = load_recipe("rein_dinov2_l_512")
-    assert recipe.optimizer.lr == 1e-4 and recipe.optimizer.weight_decay == 0.05
-    assert recipe.train.steps == 40_000 and recipe.train.batch_size == 4
-    assert recipe.data.augment.short_edges[0] == 256 and recipe.data.augment.short_edges[-1] == 1024
-    assert len(recipe.data.augment.short_edges) == 16
-    section = recipe.model_section()
-    assert section["adapter"] == {"type": "rein", "token_length": 100, "rank": 16, "link_queries": True}
-    assert section["test_cfg"]["stride"] == [341, 341]
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_every_recipe_has_a_small_twin(path):
+    twin = load_recipe(f"{path.stem.removesuffix('_smoke')}_smoke")
+    assert twin.name == f"{path.stem.removesuffix('_smoke')}_smoke"
+    assert twin.model.vfm.weights is None and twin.train.steps <= 12 and twin.test.short_edge == 64
+    assert twin.optimizer.warmup_steps < twin.train.steps
+
+
+def test_a_small_twin_is_changed_as_its_recipe_is():
+    twin = load_recipe("rein_sam_h_1024_smoke", ["train.steps=9", "model.adapter.type=lora"])
+    assert twin.train.steps == 9 and twin.optimizer.warmup_steps == 2 and twin.optimizer.lr == 6e-5
+    assert twin.model.vfm.name == "sam_huge" and twin.model.adapter == {"type": "lora"}
+    assert twin.test.edge("bdd100k") == 64
 
 
 def test_overrides_are_typed():
@@ -80,8 +84,9 @@ def test_an_override_without_a_value():
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="rein_dinov2_l_512"):
-        load_recipe("rien_dinov2")
+    for name in ("rien_dinov2", "rien_dinov2_smoke"):
+        with pytest.raises(FileNotFoundError, match=f"'{name}' .*rein_dinov2_l_512"):
+            load_recipe(name)
 
 
 def test_a_section_with_a_type_is_mmsegs_own():
@@ -94,5 +99,6 @@ def test_another_kind_of_adapter_begins_with_its_own_defaults():
     assert section["adapter"] == {"type": "lora", "rank": 4}
     section = load_recipe("demo", ["model.decode_head.type=linear"]).model_section()
     assert section["decode_head"] == {"type": "linear"}
+    assert load_recipe("demo", ["model.adapter.type=none"]).model_section()["adapter"] == {"type": "none"}
     assert load_recipe("demo", ["model.adapter.type=rein"]).model_section()["adapter"]["token_length"] == 40
     assert load_recipe("demo", ["model.adapter.type=none"]).model_section()["adapter"] == {"type": "none"}

@@ -122,6 +122,24 @@ def test_random_weights_follow_their_seed():
     assert load_vfm("vit_tiny", None, img_size=64, seed=2)[1].digest == "random:2"
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "depth"), [("dinov2_giant", 128, 40), ("eva02_large", 128, 24), ("sam_huge", 160, 32)]
+)
+def test_a_narrow_twin_has_all_blocks(name, width, depth):
+    vfm, report = load_vfm(name, None, img_size=64, heads=2)
+    whole = vfms.bare_vfm(name)
+    assert len(vfm.blocks) == depth and vfm.embed_dim == vfms.bare_vfm(name, heads=2).embed_dim == width
+    kinds = [[type(module) for module in model.blocks.modules()] for model in (vfm, whole)]
+    assert kinds[0] == kinds[1] and str(report) == f"{name} (random:0)"
+
+
+def test_a_narrow_twin_that_can_not_be():
+    with pytest.raises(ValueError, match=r"model\.vfm\.heads=1: no weights fit a narrow twin: set .* to None"):
+        load_vfm("dinov2_small", "hub", heads=1)
+    with pytest.raises(ValueError, match=r"model\.vfm\.heads=1: resnet50 is no ViT"):
+        load_vfm("resnet50", None, heads=1)
+
+
 @pytest.mark.parametrize("name", VFMS)
 def test_every_vfm_gives_four_levels(name):
     """Built and run without memory; sizes that differ from the one it is made for."""

@@ -1,9 +1,10 @@
-"""rein_dinov2_l_512 in a minute on two CPU cores: a tiny random VFM, few steps, small crops."""
+"""What recipe NAME_smoke changes in recipe NAME, to run in a minute on two CPU cores.
 
-_base_ = "rein_dinov2_l_512.py"
-name = "rein_dinov2_l_512_smoke"
+A twin of its VFM with random weights, all blocks but one attention head wide; small head, few steps, small crops.
+"""
+
 model = dict(
-    vfm=dict(name="vit_tiny", weights=None, img_size=64),
+    vfm=dict(weights=None, img_size=64, heads=1),
     adapter=dict(token_length=20, rank=4),
     decode_head=dict(feat_channels=32, num_encoder_layers=1, num_decoder_layers=2, loss=dict(num_points=64)),
     test_cfg=dict(mode="slide", crop_size=(64, 64), stride=(42, 42)),

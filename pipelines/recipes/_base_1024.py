@@ -1,0 +1,22 @@
+"""What the recipes at 1024 pixels share: learning rate, warm-up and batch as published for them.
+
+Ours, from the 512 recipes: twice their short edges, long edge and windows (stride two thirds of a window), and their
+40,000 steps. Tested with a short edge of 1024, which is 2048×1024 for Cityscapes; BDD100K as it is, at 1280×720.
+"""
+
+_base_ = "_base_.py"
+model = dict(
+    vfm=dict(weights="hub", img_size=1024),
+    test_cfg=dict(mode="slide", crop_size=(1024, 1024), stride=(683, 683)),
+)
+data = dict(
+    augment=dict(
+        short_edges=[int(102.4 * tenth) for tenth in range(5, 21)],
+        max_size=4096,
+        crop_size=(1024, 1024),
+        cat_max_ratio=0.75,
+    ),
+)
+optimizer = dict(lr=6e-5, warmup_steps=10_000)
+train = dict(steps=40_000, batch_size=8, checkpoint_every=4_000)
+test = dict(short_edge=1024, short_edge_of=dict(bdd100k=720))

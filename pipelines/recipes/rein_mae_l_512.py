@@ -1,0 +1,9 @@
+"""Rein on MAE-L, GTAV → real streets, at 512 pixels.
+
+Ingest gtav, and of cityscapes, bdd100k and mapillary `--split val`; then
+`python -m pipelines train rein_mae_l_512 --set data.train=GTAV --set data.val=CITYSCAPES,BDD100K,MAPILLARY`.
+"""
+
+_base_ = "_base_512.py"
+name = "rein_mae_l_512"
+model = dict(vfm=dict(name="mae_large"))
