@@ -101,4 +101,3 @@ def test_another_kind_of_adapter_begins_with_its_own_defaults():
     assert section["decode_head"] == {"type": "linear"}
     assert load_recipe("demo", ["model.adapter.type=none"]).model_section()["adapter"] == {"type": "none"}
     assert load_recipe("demo", ["model.adapter.type=rein"]).model_section()["adapter"]["token_length"] == 40
-    assert load_recipe("demo", ["model.adapter.type=none"]).model_section()["adapter"] == {"type": "none"}
