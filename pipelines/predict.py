@@ -12,6 +12,7 @@ from pipelines import models, sources, tracking
 from pipelines.overlap import WriteBehind, read_ahead
 from pipelines.pictures import Picture, check_size
 from pipelines.predictions import ENDINGS, Predictions
+from pipelines.protocol import add_view_arguments, scales_of
 from pipelines.terminal import duration, say
 from pipelines.video import Video, write_video
 from rein_core import predict_probabilities
@@ -42,10 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of a video only every N-th frame")
     parser.add_argument("--video", action="store_true", help="of a video also OUT/overlay.mp4")
     parser.add_argument("--short-edge", type=int, help="resize images to this short edge first; default: the recipe's")
-    parser.add_argument(
-        "--scales", type=_scales, default=(1.0,), metavar="S,S", help="mean over these sizes: 0.75,1,1.5"
-    )
-    parser.add_argument("--flip", action="store_true", help="mean over the image and its mirror image")
+    add_view_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="remove what another model or settings left in OUT")
     parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
@@ -60,6 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     source = sources.find(args.images, args.out, args.every)
     _check(args, source)
+    args.scales = scales_of(args)
     tracking.configure(args.storage)
     segmentor, recipe, _ = models.load(args.model, args.vfm_weights)
     args.short_edge = args.short_edge or recipe["test"]["short_edge"]
@@ -169,10 +168,3 @@ def _settings(args: argparse.Namespace, segmentor: nn.Module, recipe: dict[str, 
         "scales": list(args.scales),
         "flip": args.flip,
     }
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    scales = tuple(float(part) for part in text.split(","))
-    if not all(0 < scale < 100 for scale in scales):
-        raise argparse.ArgumentTypeError(f"{text}: give sizes above 0, such as 0.75,1,1.5")
-    return scales

@@ -26,8 +26,7 @@ def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[DOMAIN=]PIXELS",
         help="resize images to this short edge first, of all or of named domains; default: the recipe's",
     )
-    parser.add_argument("--scales", nargs="+", type=float, default=[1.0], help="average over these scales of that size")
-    parser.add_argument("--flip", action="store_true", help="average over the mirrored image too")
+    add_view_arguments(parser)
     window = parser.add_mutually_exclusive_group()
     window.add_argument("--whole", action="store_true", help="test images whole; default: the recipe's")
     window.add_argument("--window", nargs=2, type=int, metavar=("CROP", "STRIDE"), help="test by sliding windows")
@@ -38,14 +37,33 @@ def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
 
 
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    """Test-time augmentation."""
+    parser.add_argument(
+        "--scales",
+        nargs="+",
+        type=float,
+        default=[1.0],
+        metavar="SCALE",
+        help="average over these scales of that size, such as 0.75 1 1.25",
+    )
+    parser.add_argument("--flip", action="store_true", help="average over the mirrored image too")
+
+
+def scales_of(args: argparse.Namespace) -> tuple[float, ...]:
+    """The scales that were asked for. Raises ValueError for one that can't be."""
+    wrong = [scale for scale in args.scales if not 0 < scale < 100]
+    if wrong:
+        raise ValueError(f"--scales {wrong[0]:g}: give numbers above 0, such as 0.75 1 1.25")
+    return tuple(args.scales)
+
+
 def protocol_of(args: argparse.Namespace, recipe: Recipe) -> Protocol:
     """How images are tested.
 
     Raises:
         ValueError: a scale, a window or a number of workers that can't be.
     """
-    if min(args.scales) <= 0:
-        raise ValueError(f"--scales {min(args.scales):g}: give numbers above 0, such as 0.75 1 1.25")
     if args.window and not 0 < args.window[1] <= args.window[0]:
         raise ValueError(
             f"--window {args.window[0]} {args.window[1]}: a stride must be 1 to CROP, else pixels are missed"
@@ -54,7 +72,7 @@ def protocol_of(args: argparse.Namespace, recipe: Recipe) -> Protocol:
         raise ValueError(f"--workers {args.workers}: give 0 for none, or more")
     recipes = recipe.model.test_cfg if not isinstance(recipe.model, dict) else recipe.model.get("test_cfg", {})
     test_cfg = {"mode": "whole"} if args.whole else _window(*args.window) if args.window else dict(recipes)
-    return Protocol(tuple(args.scales), args.flip, test_cfg, getattr(args, "extras", False))
+    return Protocol(scales_of(args), args.flip, test_cfg, getattr(args, "extras", False))
 
 
 def _window(crop: int, stride: int) -> dict[str, Any]:

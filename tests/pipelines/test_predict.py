@@ -75,7 +75,7 @@ def test_a_folder(model, segmentor, images, tmp_path, run_command):
 def test_probabilities_over_sizes_and_the_mirror_image(model, segmentor, images, tmp_path, run_command):
     out = tmp_path / "out"
     run_command("predict", model, images / "b.png", out, "--probabilities", "--no-overlays", "--short-edge", 96,
-                "--scales", "0.75,1.5", "--flip")  # fmt: skip
+                "--scales", 0.75, 1.5, "--flip")  # fmt: skip
     found = np.load(out / "probabilities/b.npy", mmap_mode="r")
     wanted = predict_probabilities(segmentor, picture(2), 96, (0.75, 1.5), flip=True)
     assert found.dtype == np.float16 and found.shape == (19, 48, 64) and not (out / "overlays").exists()
