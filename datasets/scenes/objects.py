@@ -3,14 +3,10 @@
 import numpy as np
 
 from datasets.scenes.canvas import Canvas, Colour
+from datasets.scenes.textures import shade
 
 _DARK: Colour = (25, 25, 28)
 _GLASS: Colour = (60, 80, 95)
-
-
-def shade(colour: Colour, factor: float) -> Colour:
-    """A lighter or darker colour."""
-    return tuple(int(min(255, max(0, channel * factor))) for channel in colour)
 
 
 def person(c: Canvas, x: float, y: float, s: float, z: float, rng: np.random.Generator, name: str = "person") -> None:
