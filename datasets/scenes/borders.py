@@ -1,5 +1,7 @@
 """What lines a street: house fronts with roofs, walls, fences, hedges, open land."""
 
+from functools import partial
+
 import numpy as np
 
 from datasets.scenes.canvas import Canvas
@@ -24,8 +26,8 @@ def paint_skyline(canvas: Canvas, street: Street, rng: np.random.Generator) -> N
         x += wide * rng.uniform(0.5, 1.1)
 
 
-def paint_border(canvas: Canvas, street: Street, side: int, kinds: list[float], rng: np.random.Generator) -> None:
-    """One side of the street, from its end to the camera.
+def border(canvas: Canvas, street: Street, side: int, kinds: list[float], rng: np.random.Generator) -> list[tuple]:
+    """One side of the street from its end to the camera: how far each piece reaches, and what paints it.
 
     Args:
         kinds: how likely a building, wall, fence, hedge or open land is.
@@ -33,12 +35,13 @@ def paint_border(canvas: Canvas, street: Street, side: int, kinds: list[float], 
     ends = [FAR]
     while ends[-1] > 3:
         ends.append(max(1.2, ends[-1] - rng.uniform(5, 14)))
-    x = side * (street.half_road + street.sidewalk)
+    x, pieces = side * (street.half_road + street.sidewalk), []
     for far, near in zip(ends[:-1], ends[1:], strict=True):
         kind = str(rng.choice(_KINDS, p=kinds))
         piece = np.random.default_rng(rng.integers(2**32))
         if kind != "open":
-            _PAINT[kind](canvas, street, x, near, far, piece)
+            pieces.append((far, partial(_PAINT[kind], canvas, street, x, near, far, piece)))
+    return pieces
 
 
 def _upright(canvas: Canvas, street: Street, x: float, near: float, far: float, top: float, texture, name: str) -> None:

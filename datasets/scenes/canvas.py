@@ -9,6 +9,7 @@ _RAW = {train: raw for raw, train in CITYSCAPES_LABEL_IDS.items() if train < len
 RAW_ID = {name: _RAW[train] for train, name in enumerate(CLASSES)}
 
 Colour = tuple[int, int, int]
+_OPAQUE = 128
 
 
 class Canvas:
@@ -42,10 +43,11 @@ class Canvas:
         self.polygon([tuple(corner) for corner in corners], colour, name, depth)
 
     def picture(self, corners: list[tuple[float, float]], texture: np.ndarray, name: str | None, depth: float) -> None:
-        """Warps a picture onto four corners, from its top left clockwise; where its fourth channel is 0 nothing is set.
+        """Warps a picture onto four corners, from its top left clockwise.
 
         Args:
-            texture: RGB or RGBA uint8 [h, w, 3 or 4].
+            texture: RGB or RGBA uint8 [h, w, 3 or 4]; where the fourth channel is 0 nothing is set, and below 128
+                only the label: a gap that annotators give to what is around it.
         """
         quad = np.array(corners, dtype=np.float32).clip(-8000, 8000)
         (left, top), (right, bottom) = self._clip(quad.min(axis=0)), self._clip(quad.max(axis=0) + 1)
@@ -57,8 +59,10 @@ class Canvas:
         size = (right - left, bottom - top)
         warped = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         inside = np.zeros(size[::-1], dtype=np.uint8)
-        cv2.fillPoly(inside, [np.round(local).astype(np.int32)], 1)
-        self._set((slice(top, bottom), slice(left, right)), warped, inside.astype(bool), name, depth)
+        cv2.fillPoly(inside, [np.round(local).astype(np.int32)], 255 if texture.shape[2] == 3 else 1)
+        if texture.shape[2] == 4:  # not interpolated: between leaf and none there is no gap
+            inside *= cv2.warpPerspective(texture[..., 3], matrix, size, flags=cv2.INTER_NEAREST)
+        self._set((slice(top, bottom), slice(left, right)), warped[..., :3], inside, name, depth)
 
     def shadow(self, points: list[tuple[float, float]], light: float) -> None:
         """Darkens what is painted inside a polygon; its labels stay."""
@@ -74,10 +78,8 @@ class Canvas:
     def _clip(self, corner: np.ndarray) -> tuple[int, int]:
         return int(np.clip(corner[0], 0, self.width)), int(np.clip(corner[1], 0, self.height))
 
-    def _set(self, at: tuple, colours: np.ndarray, inside: np.ndarray, name: str | None, depth: float) -> None:
-        if colours.shape[2] == 4:
-            inside &= colours[..., 3] > 127
-        self.image[at][inside] = colours[..., :3][inside]
+    def _set(self, at: tuple, colours: np.ndarray, alpha: np.ndarray, name: str | None, depth: float) -> None:
+        cv2.copyTo(np.ascontiguousarray(colours), (alpha >= _OPAQUE).astype(np.uint8), self.image[at])
         if name is not None:
-            self.label[at][inside] = RAW_ID[name]
-            self.depth[at][inside] = depth
+            self.label[at][alpha > 0] = RAW_ID[name]
+            self.depth[at][alpha > 0] = depth

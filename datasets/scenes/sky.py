@@ -6,8 +6,8 @@ import numpy as np
 from datasets.scenes.canvas import Canvas
 from datasets.scenes.textures import fractal
 
-_CELLS = (8, 16, 32)  # of clouds in a map of fixed size, so that they look alike at every picture size
-_MAP = (48, 96)
+_CELLS = (4, 8, 16)  # of clouds in a map of fixed size, so that they look alike at every picture size
+_MAP = (72, 64)
 
 
 def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
