@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.scenes.canvas import Canvas, Colour
-from datasets.scenes.street import Street
+from datasets.scenes.street import Street, Sun
 
 _CIRCLE = [(float(np.cos(a)), float(np.sin(a))) for a in np.linspace(0, 2 * np.pi, 14, endpoint=False)]
 _NEAREST = 0.6  # metres before the eye; what is nearer is drawn there
@@ -16,14 +16,14 @@ class Place:
     """A spot on the ground: x to the right of the road's middle, z ahead.
 
     Args:
-        sun: where shadows fall, metres right and ahead for each metre of height; None under a covered sky.
+        sun: where shadows fall.
     """
 
     canvas: Canvas
     street: Street
     x: float
     z: float
-    sun: tuple[float, float] | None = None
+    sun: Sun = None
 
     @property
     def scale(self) -> float:

@@ -7,6 +7,9 @@ import numpy as np
 from datasets.scenes.canvas import Canvas
 
 FAR = 90.0  # metres to where the street ends
+Sun = tuple[float, float] | None
+"""Where shadows fall, metres right and ahead for each metre of height; None under a covered sky."""
+
 _FOCAL = 0.9  # in heights of the picture
 
 

@@ -11,7 +11,7 @@ from datasets.scenes.canvas import Canvas
 from datasets.scenes.ground import paint_ground
 from datasets.scenes.place import Place
 from datasets.scenes.sky import paint_sky
-from datasets.scenes.street import FAR, Street
+from datasets.scenes.street import FAR, Street, Sun
 
 _Draw = Callable[[Place, np.random.Generator], None]
 _Item = tuple[float, Callable[[], None]]  # how far, and what paints it
@@ -59,19 +59,19 @@ def paint(canvas: Canvas, rng: np.random.Generator) -> None:
     items = _parked(canvas, street, sun, rng) + _objects(canvas, street, sun, rng)
     for side in (-1, 1):
         kind = str(rng.choice(list(_KINDS), p=[0.4, 0.35, 0.25]))
-        items += border(canvas, street, side, _KINDS[kind], rng)
+        items += border(canvas, street, side, _KINDS[kind], sun, rng)
         items += _greenery(canvas, street, side, {"town": 0.3, "suburb": 3, "park": 9}[kind], sun, rng)
     for _, draw in sorted(items, key=lambda item: -item[0]):
         draw()
 
 
-def _item(canvas: Canvas, street: Street, sun, x: float, z: float, draw: _Draw, rng: np.random.Generator) -> _Item:
+def _item(canvas: Canvas, street: Street, sun: Sun, x: float, z: float, draw: _Draw, rng: np.random.Generator) -> _Item:
     """Something at a spot, with random numbers of its own: what it draws does not change what comes after it."""
     own = np.random.default_rng(rng.integers(2**32))
     return z, partial(draw, Place(canvas, street, x, z, sun), own)
 
 
-def _parked(canvas: Canvas, street: Street, sun, rng: np.random.Generator) -> list[_Item]:
+def _parked(canvas: Canvas, street: Street, sun: Sun, rng: np.random.Generator) -> list[_Item]:
     """Rows of cars along a kerb."""
     items = []
     for side in (-1, 1):
@@ -85,7 +85,9 @@ def _parked(canvas: Canvas, street: Street, sun, rng: np.random.Generator) -> li
     return items
 
 
-def _greenery(canvas: Canvas, street: Street, side: int, mean: float, sun, rng: np.random.Generator) -> list[_Item]:
+def _greenery(
+    canvas: Canvas, street: Street, side: int, mean: float, sun: Sun, rng: np.random.Generator
+) -> list[_Item]:
     """Trees and bushes behind what lines the street."""
     items = []
     for _ in range(int(rng.poisson(mean))):
@@ -95,7 +97,7 @@ def _greenery(canvas: Canvas, street: Street, side: int, mean: float, sun, rng: 
     return items
 
 
-def _objects(canvas: Canvas, street: Street, sun, rng: np.random.Generator) -> list[_Item]:
+def _objects(canvas: Canvas, street: Street, sun: Sun, rng: np.random.Generator) -> list[_Item]:
     items = []
     for draw, mean in _ON_ROAD:
         for _ in range(rng.poisson(mean)):
