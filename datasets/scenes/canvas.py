@@ -10,6 +10,7 @@ RAW_ID = {name: _RAW[train] for train, name in enumerate(CLASSES)}
 
 Colour = tuple[int, int, int]
 _OPAQUE = 128
+_SKY = 1000.0  # metres
 
 
 class Canvas:
@@ -22,7 +23,7 @@ class Canvas:
     def __init__(self, height: int, width: int):
         self.image = np.zeros((height, width, 3), dtype=np.uint8)
         self.label = np.zeros((height, width), dtype=np.uint8)
-        self.depth = np.full((height, width), 1000.0, dtype=np.float32)
+        self.depth = np.full((height, width), _SKY, dtype=np.float32)
         self.height, self.width = height, width
 
     def polygon(self, points: list[tuple[float, float]], colour: Colour, name: str | None, depth: float) -> None:
@@ -32,6 +33,10 @@ class Canvas:
         if name is not None:
             cv2.fillPoly(self.label, [corners], RAW_ID[name], lineType=cv2.LINE_8)
             cv2.fillPoly(self.depth, [corners], depth, lineType=cv2.LINE_8)
+
+    def sky(self) -> np.ndarray:
+        """Where the sky is seen, through gaps too that are labelled as what is around them. bool [h, w]."""
+        return self.depth >= _SKY
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour, name: str | None, depth: float):
         """Fills an upright rectangle."""
@@ -61,7 +66,7 @@ class Canvas:
         inside = np.zeros(size[::-1], dtype=np.uint8)
         cv2.fillPoly(inside, [np.round(local).astype(np.int32)], 255 if texture.shape[2] == 3 else 1)
         if texture.shape[2] == 4:  # not interpolated: between leaf and none there is no gap
-            inside *= cv2.warpPerspective(texture[..., 3], matrix, size, flags=cv2.INTER_NEAREST)
+            inside *= cv2.warpPerspective(texture[..., 3], matrix, size, None, cv2.INTER_NEAREST, cv2.BORDER_REPLICATE)
         self._set((slice(top, bottom), slice(left, right)), warped[..., :3], inside, name, depth)
 
     def shadow(self, points: list[tuple[float, float]], light: float) -> None:
@@ -82,4 +87,4 @@ class Canvas:
         cv2.copyTo(np.ascontiguousarray(colours), (alpha >= _OPAQUE).astype(np.uint8), self.image[at])
         if name is not None:
             self.label[at][alpha > 0] = RAW_ID[name]
-            self.depth[at][alpha > 0] = depth
+            self.depth[at][alpha >= _OPAQUE] = depth

@@ -26,7 +26,7 @@ def game(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
 
 def _haze(canvas: Canvas, density: float) -> np.ndarray:
     veil = (1 - np.exp(-np.float32(density) * np.minimum(canvas.depth, 120)))[..., None]
-    veil[canvas.label == RAW_ID["sky"]] = 0
+    veil[canvas.sky()] = 0
     return canvas.image * (1 - veil) + np.float32([200, 206, 212]) * veil
 
 
@@ -47,14 +47,15 @@ def camera(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
 def _resurface(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     """Other colours and coarser textures for each class than in the game."""
     image = canvas.image.astype(np.float32)
-    for raw in np.unique(canvas.label):
-        region = canvas.label == raw
+    surfaces = np.where(canvas.sky(), RAW_ID["sky"], canvas.label)
+    for raw in np.unique(surfaces):
+        region = surfaces == raw
         pale = rng.uniform(0.2, 0.6) if raw != RAW_ID["sky"] else rng.uniform(0.4, 0.9)
         grey = image[region].mean(axis=1, keepdims=True)
         tint = rng.uniform(0.8, 1.15, 3).astype(np.float32)
         image[region] = (image[region] * (1 - pale) + grey * pale) * tint
     texture = noise(canvas.label.shape, 4, rng) * 14 + noise(canvas.label.shape, 24, rng) * 16
-    texture[canvas.label == RAW_ID["sky"]] *= 0.3
+    texture[canvas.sky()] *= 0.3
     return image + texture[..., None]
 
 
@@ -71,7 +72,7 @@ def _light(image: np.ndarray, canvas: Canvas, weather: str, rng: np.random.Gener
         lamps = np.float32([1.0, 0.85, 0.6]) * np.exp(-np.minimum(canvas.depth, 60) / 18)[..., None]
         dark = image * np.float32([0.22, 0.24, 0.32]) + image * 0.5 * lamps
         bright = image.max(axis=2, keepdims=True) > 225
-        return np.where(bright & (canvas.label != RAW_ID["sky"])[..., None], image * 0.9, dark)
+        return np.where(bright & ~canvas.sky()[..., None], image * 0.9, dark)
     return image
 
 

@@ -62,6 +62,15 @@ def test_labels_are_pixel_exact(shape):
     assert np.array_equal(canvas.depth == 7.0, painted)
 
 
+def test_a_gap_shows_what_is_behind_and_is_labelled_as_what_is_around():
+    canvas, crown = Canvas(64, 64), np.full((8, 8, 4), 90, dtype=np.uint8)
+    crown[2:6, 2:6, 3] = 255
+    canvas.picture([(0, 0), (64, 0), (64, 64), (0, 64)], crown, "vegetation", 7.0)
+    assert (canvas.label == RAW_ID["vegetation"]).all()
+    painted = canvas.image.any(axis=2)
+    assert 0.2 < painted.mean() < 0.3 and np.array_equal(canvas.sky(), ~painted)
+
+
 def test_raw_layouts(tmp_path):
     write(str(tmp_path / "g"), "gtav", "game", 2, (64, 128), 0)
     write(str(tmp_path / "c"), "cityscapes", "camera", 2, (64, 128), 0, split="train")
