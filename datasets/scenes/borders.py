@@ -10,6 +10,7 @@ from datasets.scenes.facades import facade
 from datasets.scenes.street import FAR, Street, Sun
 from datasets.scenes.textures import brick, leaves, plain, shade
 
+_ENDS = ((165, 140, 120), (150, 90, 70), (215, 210, 200), (130, 125, 120), (190, 165, 120))
 _KINDS = ("building", "wall", "fence", "hedge", "open")
 
 
@@ -79,7 +80,7 @@ def _building(
     roof = shade((95, 82, 78), rng.uniform(0.5, 1.2))
     deep, rise = x + side * rng.uniform(4, 9), rng.uniform(0, 3)
     end = [(x, height), (deep, height + rise), (deep, 0), (x, 0)]
-    gable = plain((30, 30), shade((165, 140, 120), rng.uniform(0.5, 1)), 0.12, rng)
+    gable = facade(abs(deep - x), height, floor, scale * 0.6, rng) if rng.random() < 0.4 else _blind(rng)
     canvas.picture([street.project(canvas, px, py, near) for px, py in end], gable, "building", near)
     slope = [(deep, height + rise, far), (deep, height + rise, near), (x, height, near), (x, height, far)]
     tiles = brick((40, 60), roof, 3, rng)
@@ -94,6 +95,12 @@ def _building(
             (stack, height),
         ]
         canvas.polygon([street.project(canvas, px, py, at) for px, py in corners], (120, 80, 65), "building", near)
+
+
+def _blind(rng: np.random.Generator) -> np.ndarray:
+    """The end of a house without windows, of brick or plaster."""
+    colour = shade(_ENDS[int(rng.integers(len(_ENDS)))], rng.uniform(0.6, 1.05))
+    return brick((72, 60), colour, 2, rng) if rng.random() < 0.5 else plain((36, 30), colour, 0.12, rng)
 
 
 def _wall(

@@ -95,7 +95,7 @@ def _shop(image: np.ndarray, left: float, right: float, floor: float, scale: flo
         _rectangle(image, pane, top + 0.8 * scale, stop, height - 0.45 * scale, glass)
         for _ in range(3):  # what is shown in it
             x, y = rng.uniform(pane, stop), height - rng.uniform(0.7, 1.8) * scale
-            ware = tuple(int(v) for v in rng.integers(40, 200, 3))
+            ware = shade(glass, rng.uniform(0.5, 2.2)) if rng.random() < 0.7 else sign
             _rectangle(image, x, y, min(stop, x + 0.4 * scale), y + 0.4 * scale, ware)
         pane = stop + 0.15 * scale
     _letters(image, left + 0.5 * scale, right - 0.5 * scale, top + 0.2 * scale, 0.35 * scale, sign, rng)

@@ -20,7 +20,7 @@ def tree(p: Place, rng: np.random.Generator) -> None:
     p.polygon([(-thick, 0), (thick, 0), (thick * 0.6, foot + 1), (-thick * 0.6, foot + 1)], bark, "vegetation")
     side = int(np.clip(wide * 2 * p.scale / 2, 20, 90))
     if bare:
-        p.picture(-wide, foot, wide, top, _twigs(side, bark, crown), "vegetation")
+        p.picture(-wide, foot, wide, top, _twigs(min(160, 2 * side), bark, crown), "vegetation")
         return
     leaf = _leaf(rng)
     for _ in range(3):
@@ -52,13 +52,18 @@ def _twigs(side: int, bark: Colour, rng: np.random.Generator) -> np.ndarray:
     picture[np.hypot(x, y - 0.05) < 0.88, 3] = _BEHIND
     picture[..., :3] = bark
     tips = [(0.5, 1.0, -np.pi / 2, 0.26)]
-    for depth in range(6):
+    for depth in range(7):
         grown = []
         for px, py, angle, length in tips:
             for turn in (rng.uniform(-0.7, -0.1), rng.uniform(0.1, 0.7)):
                 qx, qy = px + length * np.cos(angle + turn), py + length * np.sin(angle + turn)
                 ends = [(round(float(a) * side), round(float(b) * side)) for a, b in ((px, py), (qx, qy))]
-                cv2.line(picture, *ends, (*shade(bark, rng.uniform(0.7, 1.4)), 255), 2 if depth < 2 else 1)
+                cv2.line(
+                    picture,
+                    *ends,
+                    (*shade(bark, rng.uniform(0.7, 1.4)), 255),
+                    max(1, round(side * (0.03 - 0.008 * depth))),
+                )
                 grown.append((qx, qy, angle + turn, length * rng.uniform(0.65, 0.85)))
         tips = grown
     return picture

@@ -18,15 +18,15 @@ _Item = tuple[float, Callable[[], None]]  # how far, and what paints it
 
 # draw function, how many a scene (mean)
 _ON_ROAD = (
-    (vehicles.car, 2.6),
+    (vehicles.car, 3.2),
     (vehicles.truck, 0.4),
     (vehicles.bus, 0.4),
-    (people.rider, 0.9),
+    (people.rider, 1.3),
     (vehicles.train, 0.3),
 )
 _ON_SIDEWALK = (
-    (people.person, 4.0),
-    (people.bicycle, 1.0),
+    (people.person, 5.5),
+    (people.bicycle, 1.8),
     (people.motorcycle, 0.6),
     (furniture.pole, 4.5),
     (furniture.traffic_light, 1.6),
