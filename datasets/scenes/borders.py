@@ -76,16 +76,17 @@ def _building(
 ) -> None:
     side, floor = float(np.sign(x)), rng.uniform(2.7, 3.6)
     height = floor * int(rng.choice([2, 3, 4, 5, 7], p=[0.3, 0.35, 0.2, 0.1, 0.05])) + 0.7
+    paint = np.random.default_rng(rng.integers(2**32))  # a front takes more numbers the more pixels it has
     scale = street.scale(canvas, max(near, 3)) * 0.8
     roof = shade((95, 82, 78), rng.uniform(0.5, 1.2))
     deep, rise = x + side * rng.uniform(4, 9), rng.uniform(0, 3)
     end = [(x, height), (deep, height + rise), (deep, 0), (x, 0)]
-    gable = facade(abs(deep - x), height, floor, scale * 0.6, rng) if rng.random() < 0.4 else _blind(rng)
+    gable = facade(abs(deep - x), height, floor, scale * 0.6, paint) if rng.random() < 0.4 else _blind(rng)
     canvas.picture([street.project(canvas, px, py, near) for px, py in end], gable, "building", near)
     slope = [(deep, height + rise, far), (deep, height + rise, near), (x, height, near), (x, height, far)]
     tiles = brick((40, 60), roof, 3, rng)
     canvas.picture([street.project(canvas, *point) for point in slope], tiles, "building", near)
-    _upright(canvas, street, x, near, far, height, facade(far - near, height, floor, scale, rng), "building", sun)
+    _upright(canvas, street, x, near, far, height, facade(far - near, height, floor, scale, paint), "building", sun)
     for _ in range(int(rng.poisson(0.8))):
         at, stack = rng.uniform(near, far), (x + deep) / 2
         corners = [

@@ -33,6 +33,12 @@ def test_all_classes_and_only_legal_ids():
         assert np.mean([raw in ids for ids in seen]) >= 0.15, raw
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_geometry_does_not_depend_on_the_size(index):
+    small, large = (render(3, index, "game", size)[1] for size in ((120, 240), (360, 720)))
+    assert np.mean(small == large[1::3, 1::3]) > 0.9
+
+
 def test_looks_share_labels_but_not_pixels():
     (game, label), (camera, same) = (render(1, 2, look, (128, 256)) for look in ("game", "camera"))
     assert np.array_equal(label, same)
