@@ -15,14 +15,17 @@ def paint_ground(canvas: Canvas, street: Street, rng: np.random.Generator) -> No
     road, near = street.half_road, 0.8
     edge = road + street.sidewalk
     asphalt = shade((100, 100, 104), rng.uniform(0.65, 1.35))
-    paving = shade((150, 146, 142), rng.uniform(0.75, 1.25))
+    paving = (
+        shade((150, 146, 142), rng.uniform(0.6, 1.25)) if rng.random() < 0.6 else shade(asphalt, rng.uniform(0.9, 1.3))
+    )
+    kerb = shade((150, 148, 145), rng.uniform(0.7, 1.3))
     land = [(95, 125, 60), (125, 125, 75), (130, 110, 85)][int(rng.choice(3, p=[0.6, 0.2, 0.2]))]
     distances = np.geomspace(FAR, near, 16)
     for far, close in zip(distances[:-1], distances[1:], strict=True):
         place = float(close)
         canvas.polygon(strip(canvas, street, -200, 200, close, far), land, "terrain", place)
         canvas.polygon(strip(canvas, street, -edge, edge, close, far), paving, "sidewalk", place)
-        canvas.polygon(strip(canvas, street, -road - 0.15, road + 0.15, close, far), shade(paving, 1.15), None, place)
+        canvas.polygon(strip(canvas, street, -road - 0.15, road + 0.15, close, far), kerb, None, place)
         canvas.polygon(strip(canvas, street, -road, road, close, far), asphalt, "road", place)
     _patches(canvas, street, asphalt, rng)
     _markings(canvas, street, rng)
@@ -106,11 +109,14 @@ def _asphalt(rng: np.random.Generator) -> np.ndarray:
 
 
 def _slabs(rng: np.random.Generator) -> np.ndarray:
-    size = int(rng.choice([6, 8, 12]))
-    tones = 1 + 0.08 * rng.standard_normal((_TILE // size + 1, _TILE // size + 1), dtype=np.float32)
+    """Large slabs, small setts, or asphalt as on the road; joints are dark or hardly seen."""
+    if rng.random() < 0.35:
+        return _asphalt(rng)
+    size, joint = int(rng.choice([3, 6, 8, 12])), rng.uniform(0.72, 0.97)
+    tones = 1 + 0.07 * rng.standard_normal((_TILE // size + 1, _TILE // size + 1), dtype=np.float32)
     tile = np.repeat(np.repeat(tones, size, axis=0), size, axis=1)[:_TILE, :_TILE]
-    tile[::size] *= 0.75
-    tile[:, ::size] *= 0.75
+    tile[::size] *= joint
+    tile[:, ::size] *= joint
     return tile + 0.06 * fractal((_TILE, _TILE), (1, 4, 32), rng)
 
 

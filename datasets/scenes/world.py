@@ -22,7 +22,7 @@ _ON_ROAD = (
     (vehicles.truck, 0.4),
     (vehicles.bus, 0.4),
     (people.rider, 1.3),
-    (vehicles.train, 0.3),
+    (vehicles.train, 0.45),
 )
 _ON_SIDEWALK = (
     (people.person, 5.5),
@@ -48,8 +48,8 @@ def paint(canvas: Canvas, rng: np.random.Generator) -> None:
         horizon=rng.uniform(0.36, 0.54),
         camera=rng.uniform(1.2, 2.0),
         half_road=half_road,
-        sidewalk=rng.uniform(1.2, 4.5),
-        shift=rng.uniform(-0.5, 0.5) * half_road,
+        sidewalk=rng.uniform(1.5, 6),
+        shift=rng.uniform(-0.65, 0.65) * half_road,
         curve=float(rng.choice([0.0, rng.uniform(-0.004, 0.004)])),
     )
     paint_sky(canvas, np.random.default_rng(rng.integers(2**32)))
