@@ -26,14 +26,13 @@ def facade(width: float, height: float, floor: float, scale: float, rng: np.rand
         floor: height of a storey.
         scale: pixels of a metre, where this front is nearest.
     """
-    scale = min(scale, _LARGEST / max(width, height), 24.0)
-    scale = max(scale, 3.0)
+    scale = max(3.0, min(scale, _LARGEST / max(width, height), 24.0))
     shape = (max(8, round(height * scale)), max(8, round(width * scale)))
     wall = shade(_WALLS[int(rng.integers(len(_WALLS)))], rng.uniform(0.7, 1.1))
     bricks = rng.random() < 0.45
     image = brick(shape, wall, max(2, round(0.12 * scale)), rng) if bricks else plain(shape, wall, 0.07, rng)
     _windows(image, floor, scale, rng)
-    _ground_floor(image, floor, scale, wall, rng)
+    _ground_floor(image, floor, scale, rng)
     _ledges(image, floor, scale, wall, rng)
     return image
 
@@ -73,9 +72,9 @@ def _window(
     )
 
 
-def _ground_floor(image: np.ndarray, floor: float, scale: float, wall: Colour, rng: np.random.Generator) -> None:
+def _ground_floor(image: np.ndarray, floor: float, scale: float, rng: np.random.Generator) -> None:
     """Shops, or doors between windows."""
-    height, width = image.shape[:2]
+    width = image.shape[1]
     left, shops = 0.0, rng.random() < 0.55
     while left < width:
         wide = rng.uniform(3.5, 7) * scale

@@ -59,9 +59,14 @@ def _along(body: _Body, ahead: float, away: bool) -> float:
     return ahead if away else body.length - ahead
 
 
+def _seen(p: Place, half: float) -> float:
+    """Which of its sides a body turns to the camera."""
+    return -half if p.x - p.street.shift + p.street.curve * p.z**2 > 0 else half
+
+
 def _flank(p: Place, body: _Body, paint: Colour, glass: Colour, away: bool) -> None:
     """The side that the camera sees: below the belt, the cabin, its windows, the wheels."""
-    side = -body.half if p.x - p.street.shift + p.street.curve * p.z**2 > 0 else body.half
+    side = _seen(p, body.half)
     inner, (foot, top, front, nose) = side * 0.86, body.cabin
     z = [_along(body, ahead, away) for ahead in (0.0, body.length, foot, top, front, nose)]
     low = [(side, 0.25, z[0]), (side, body.belt, z[0]), (side, body.belt, z[5]), (side, body.belt * 0.82, z[1])]
@@ -81,28 +86,28 @@ def _flank(p: Place, body: _Body, paint: Colour, glass: Colour, away: bool) -> N
 
 def _top(p: Place, body: _Body, paint: Colour, glass: Colour, away: bool) -> None:
     """Roof and bonnet, where the camera looks down on them."""
-    inner, (_, top, front, nose) = body.half * 0.86, body.cabin
+    inner, (_, top, front, _) = body.half * 0.86, body.cabin
     if p.street.camera > body.roof:
         ends = [_along(body, ahead, away) for ahead in (top, front)]
         roof = [(-inner, body.roof, ends[0]), (inner, body.roof, ends[0]), (inner, body.roof, ends[1])]
         p.polygon([*roof, (-inner, body.roof, ends[1])], shade(paint, 1.15), "car")
     if not away:
-        half, low = body.half * 0.95, body.belt * 0.82
-        screen = [_along(body, ahead, away) for ahead in (front, nose)]
-        wind = [(-half, body.belt, screen[1]), (half, body.belt, screen[1]), (inner, body.roof, screen[0])]
-        p.polygon([*wind, (-inner, body.roof, screen[0])], paint, "car")
-        pane = [(-half * 0.92, body.belt, screen[1]), (half * 0.92, body.belt, screen[1])]
-        p.polygon(
-            [*pane, (inner * 0.9, body.roof - 0.06, screen[0]), (-inner * 0.9, body.roof - 0.06, screen[0])],
-            glass,
-            None,
-        )
-        hood = [(-half, low, 0.0), (half, low, 0.0), (half, body.belt, screen[1]), (-half, body.belt, screen[1])]
-        p.polygon(hood, shade(paint, 1.12), "car")
+        _bonnet(p, body, paint, glass)
+
+
+def _bonnet(p: Place, body: _Body, paint: Colour, glass: Colour) -> None:
+    half, low, inner = body.half * 0.95, body.belt * 0.82, body.half * 0.86
+    front, nose = (_along(body, ahead, False) for ahead in body.cabin[2:])
+    wind = [(-half, body.belt, nose), (half, body.belt, nose), (inner, body.roof, front), (-inner, body.roof, front)]
+    p.polygon(wind, paint, "car")
+    foot, head = (half * 0.92, body.belt, nose), (inner * 0.9, body.roof - 0.06, front)
+    p.polygon([(-foot[0], *foot[1:]), foot, head, (-head[0], *head[1:])], glass, None)
+    hood = [(-half, low, 0.0), (half, low, 0.0), (half, body.belt, nose), (-half, body.belt, nose)]
+    p.polygon(hood, shade(paint, 1.12), "car")
 
 
 def _end(p: Place, body: _Body, paint: Colour, glass: Colour, away: bool, rng: np.random.Generator) -> None:
-    """Back or front: bumper, lamps, plate, tyres and, from behind, the rear window."""
+    """Back or front: tyres, the body, what is on it and, from behind, the rear window."""
     half, top = body.half, body.belt if away else body.belt * 0.82
     for side in (-1, 1):
         p.box(side * half * 0.78 - 0.11, 0.0, side * half * 0.78 + 0.11, 0.4, _DARK, "car")
@@ -112,29 +117,24 @@ def _end(p: Place, body: _Body, paint: Colour, glass: Colour, away: bool, rng: n
         "car",
     )
     if away:
-        foot, crest = body.cabin[0], body.cabin[1]
-        inner = half * 0.84
-        hatch = [
-            (-half * 0.95, top, foot),
-            (half * 0.95, top, foot),
-            (inner, body.roof, crest),
-            (-inner, body.roof, crest),
-        ]
-        if foot > 0.3:
-            deck = [(-half * 0.95, top), (half * 0.95, top), (half * 0.95, top, foot), (-half * 0.95, top, foot)]
-            p.polygon(deck, shade(paint, 1.1), "car")
-        p.polygon(hatch, paint, "car")
-        rim = 0.12 * (body.roof - top)
-        p.polygon(
-            [
-                (-half * 0.8, top + rim, foot),
-                (half * 0.8, top + rim, foot),
-                (inner * 0.85, body.roof - rim, crest),
-                (-inner * 0.85, body.roof - rim, crest),
-            ],
-            glass,
-            None,
-        )
+        _hatch(p, body, paint, glass)
+    _marks(p, half, top, paint, away, rng)
+
+
+def _hatch(p: Place, body: _Body, paint: Colour, glass: Colour) -> None:
+    """The rear window in its frame, and the lid before it."""
+    half, top, foot, crest, inner = body.half * 0.95, body.belt, *body.cabin[:2], body.half * 0.84
+    if foot > 0.3:
+        p.polygon([(-half, top), (half, top), (half, top, foot), (-half, top, foot)], shade(paint, 1.1), "car")
+    hatch = [(-half, top, foot), (half, top, foot), (inner, body.roof, crest), (-inner, body.roof, crest)]
+    p.polygon(hatch, paint, "car")
+    low, high = (0.8 * body.half, top + 0.12 * (body.roof - top)), (0.85 * inner, body.roof - 0.12 * (body.roof - top))
+    pane = [(-low[0], low[1], foot), (*low, foot), (*high, crest), (-high[0], high[1], crest)]
+    p.polygon(pane, glass, None)
+
+
+def _marks(p: Place, half: float, top: float, paint: Colour, away: bool, rng: np.random.Generator) -> None:
+    """Lamps, bumper, grille and number plate."""
     lamp = [(150, 20, 22), (235, 60, 45)][int(rng.random() < 0.25)] if away else (225, 228, 225)
     for side in (-1, 1):
         a, b = sorted((side * half * 0.95, side * half * (0.72 if away else 0.6)))
@@ -150,7 +150,7 @@ def _box_body(
     p: Place, half: float, low: float, top: float, near: float, far: float, colour: Colour, name: str
 ) -> float:
     """A box along the street; returns the side that is seen."""
-    side = -half if p.x - p.street.shift + p.street.curve * p.z**2 > 0 else half
+    side = _seen(p, half)
     flank = [(side, low, near), (side, top, near), (side, top, far), (side, low, far)]
     p.polygon(flank, shade(colour, 0.8), name)
     p.polygon([(-half, low, near), (half, low, near), (half, top, near), (-half, top, near)], colour, name)
