@@ -15,7 +15,8 @@ def tree(p: Place, rng: np.random.Generator) -> None:
     size, bark = rng.uniform(0.8, 2.0), shade((78, 66, 54), rng.uniform(0.6, 1.3))
     bare, crown = rng.random() < 0.35, np.random.default_rng(rng.integers(2**32))
     wide, foot, top = rng.uniform(1.6, 2.6) * size, rng.uniform(1.2, 2.4), rng.uniform(4.5, 6) * size + 1
-    p.shadow(-0.7 * wide, 0.7 * wide, 1.0) if p.sun else p.shadow(-0.3, 0.3, 0.5)
+    spread = 0.3 if p.sun is None else 0.7 * wide
+    p.shadow(-spread, spread, 1.0)
     thick = 0.11 * size + 0.05
     p.polygon([(-thick, 0), (thick, 0), (thick * 0.6, foot + 1), (-thick * 0.6, foot + 1)], bark, "vegetation")
     side = int(np.clip(wide * 2 * p.scale / 2, 20, 90))
@@ -53,17 +54,12 @@ def _twigs(side: int, bark: Colour, rng: np.random.Generator) -> np.ndarray:
     picture[..., :3] = bark
     tips = [(0.5, 1.0, -np.pi / 2, 0.26)]
     for depth in range(7):
-        grown = []
+        thick, grown = max(1, round(side * (0.03 - 0.008 * depth))), []
         for px, py, angle, length in tips:
             for turn in (rng.uniform(-0.7, -0.1), rng.uniform(0.1, 0.7)):
                 qx, qy = px + length * np.cos(angle + turn), py + length * np.sin(angle + turn)
                 ends = [(round(float(a) * side), round(float(b) * side)) for a, b in ((px, py), (qx, qy))]
-                cv2.line(
-                    picture,
-                    *ends,
-                    (*shade(bark, rng.uniform(0.7, 1.4)), 255),
-                    max(1, round(side * (0.03 - 0.008 * depth))),
-                )
+                cv2.line(picture, *ends, (*shade(bark, rng.uniform(0.7, 1.4)), 255), thick)
                 grown.append((qx, qy, angle + turn, length * rng.uniform(0.65, 0.85)))
         tips = grown
     return picture
