@@ -9,6 +9,7 @@ from PIL import Image
 
 from datasets.labels import CITYSCAPES_LABEL_IDS, IGNORE
 from datasets.scenes import render, write
+from datasets.scenes.canvas import RAW_ID, Canvas
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -32,19 +33,48 @@ def test_all_classes_and_only_legal_ids():
         assert np.mean([raw in ids for ids in seen]) >= 0.15, raw
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_geometry_does_not_depend_on_the_size(index):
+    small, large = (render(3, index, "game", size)[1] for size in ((120, 240), (360, 720)))
+    assert np.mean(small == large[1::3, 1::3]) > 0.9
+
+
 def test_looks_share_labels_but_not_pixels():
     (game, label), (camera, same) = (render(1, 2, look, (128, 256)) for look in ("game", "camera"))
     assert np.array_equal(label, same)
     assert np.abs(game.astype(int) - camera.astype(int)).mean() > 20
 
 
-def test_labels_are_pixel_exact():
-    """Road and sky are painted in colours that nothing else has: colour edges are label edges."""
-    image, label = render(4, 0, "game", (256, 512))
-    sky = label == 23
-    blue = image[..., 2].astype(int) - image[..., 0] > 60
-    assert np.mean(blue[sky]) > 0.75
-    assert np.mean(blue[label == 7]) < 0.01
+def shapes(canvas: Canvas) -> dict:
+    corners = [(10.3, 5.2), (50.7, 9.4), (47.1, 40.8), (-6.0, 33.5)]
+    leaf = np.full((9, 7, 4), 200, dtype=np.uint8)
+    leaf[2:5, 3:, 3] = 0
+    return {
+        "polygon": lambda: canvas.polygon(corners, (9, 99, 199), "car", 7.0),
+        "ellipse": lambda: canvas.ellipse(20.4, 30.6, 11.0, 6.5, (9, 99, 199), "car", 7.0),
+        "picture": lambda: canvas.picture(corners, leaf[..., :3].copy(), "car", 7.0),
+        "picture with gaps": lambda: canvas.picture(corners, leaf, "car", 7.0),
+    }
+
+
+@pytest.mark.parametrize("shape", shapes(Canvas(64, 64)))
+def test_labels_are_pixel_exact(shape):
+    """A shape sets picture, label and distance on the very same pixels, and none elsewhere."""
+    canvas = Canvas(64, 64)
+    shapes(canvas)[shape]()
+    painted = canvas.image.any(axis=2)
+    assert 100 < painted.sum() < 64 * 64 / 2
+    assert np.array_equal(canvas.label == RAW_ID["car"], painted)
+    assert np.array_equal(canvas.depth == 7.0, painted)
+
+
+def test_a_gap_shows_what_is_behind_and_is_labelled_as_what_is_around():
+    canvas, crown = Canvas(64, 64), np.full((8, 8, 4), 90, dtype=np.uint8)
+    crown[2:6, 2:6, 3] = 255
+    canvas.picture([(0, 0), (64, 0), (64, 64), (0, 64)], crown, "vegetation", 7.0)
+    assert (canvas.label == RAW_ID["vegetation"]).all()
+    painted = canvas.image.any(axis=2)
+    assert 0.2 < painted.mean() < 0.3 and np.array_equal(canvas.sky(), ~painted)
 
 
 def test_raw_layouts(tmp_path):
