@@ -23,7 +23,7 @@ try:
 except ImportError as error:  # mmcv-lite and mmengine bring the build that opens windows
     raise ImportError(
         f"OpenCV does not load ({error}): here its build without a screen is enough: "
-        "pip install --force-reinstall --no-deps opencv-python-headless"
+        "pip install --force-reinstall --no-deps -c requirements.txt opencv-python-headless"
     ) from error
 
 from rein_core import predict_probabilities
