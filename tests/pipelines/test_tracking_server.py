@@ -190,15 +190,13 @@ def test_a_model_is_registered_and_found(server, sign_in, tmp_path, run_command)
 
 
 @pytest.mark.parametrize("server", ["sqlite"], indirect=True)
-def test_a_run_its_model_and_its_scores_go_through_the_server(
-    server, sign_in, streets, tmp_path, start_command, run_command
-):
+def test_a_run_its_model_and_its_scores_go_through_the_server(server, sign_in, streets, tmp_path, start_command):
     """With an address, a name and a password in the environment; and the password stays there."""
     sign_in("ada")
     places = [f"data.train={streets.game}", f"data.val={streets.camera}", f"tracking.storage={tmp_path / 'runs'}"]
     trained = start_command("train", RECIPE, *(word for place in places for word in ("--set", place))).result()
-    registered = run_command("register", trained["run_dir"], "trained-model", "--alias", "live")
-    scored = run_command("evaluate", registered["uri"], streets.camera)
+    registered = start_command("register", trained["run_dir"], "trained-model", "--alias", "live").result()
+    scored = start_command("evaluate", registered["uri"], streets.camera).result()
     assert scored["domains"].keys() == {"camera"} and registered["lineage"]["run_id"] == trained["mlflow_run_id"]
     run = MlflowClient(server.url).get_run(trained["mlflow_run_id"])
     assert run.info.status == "FINISHED" and run.data.metrics["loss"] > 0
