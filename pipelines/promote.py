@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if challenger is None:
         raise ValueError(f"promote: {args.name} has no alias {args.challenger}: register it with --alias first")
     found = _compare(args, champion, challenger) if champion and champion != challenger else {}
-    MlflowClient().set_registered_model_alias(args.name, args.champion, challenger)
+    with tracking.asking():
+        MlflowClient().set_registered_model_alias(args.name, args.champion, challenger)
     say(f"models:/{args.name}@{args.champion} is version {challenger} now" + f", before {champion}" * bool(champion))
     return {"name": args.name, "version": int(challenger), "before": champion and int(champion), "comparison": found}
 

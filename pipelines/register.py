@@ -92,11 +92,13 @@ def register(
         run_id, recipe = provenance.get("mlflow_run_id"), parse_recipe(values)
         if not tracking.find_run(run_id):
             run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=storage)
-        logged = _log(run_id, folder)
+        with tracking.asking():
+            logged = _log(run_id, folder)
     lineage = {"run_id": run_id} | _origin(provenance)
-    registered = mlflow.register_model(logged, name, tags=_tags(lineage))
-    if alias:
-        MlflowClient().set_registered_model_alias(name, alias, registered.version)
+    with tracking.asking():
+        registered = mlflow.register_model(logged, name, tags=_tags(lineage))
+        if alias:
+            MlflowClient().set_registered_model_alias(name, alias, registered.version)
     uri = f"models:/{name}@{alias}" if alias else f"models:/{name}/{registered.version}"
     say(f"registered {uri} (version {registered.version})")
     return {"name": name, "version": int(registered.version), "alias": alias, "uri": uri, "lineage": lineage}
@@ -150,15 +152,21 @@ def _log(run_id: str, folder: Path) -> str:
             input_example=_example(),
             model_config=CONFIG,
             metadata=_description(values, provenance, (folder / VFM).is_file()),
-            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _requirements(values["model"])],
+            pip_requirements=requirements(values["model"]),
         )
     return f"runs:/{run_id}/model"
 
 
-def _requirements(model: dict[str, Any]) -> list[str]:
+def requirements(model: dict[str, Any]) -> list[str]:
+    """What a model of a recipe's `model` section needs where it is served, at the versions that are installed here."""
     more = ["peft"] if model.get("adapter", {}).get("type") in _WITH_PEFT else []
     scheme = str((model.get("vfm") or {}).get("weights")).partition("://")[0]
-    return [*_REQUIREMENTS, *more, *([_STORES[scheme]] if scheme in _STORES else [])]
+    names = [*_REQUIREMENTS, *more, *([_STORES[scheme]] if scheme in _STORES else [])]
+    pins = {name: version(name).split("+")[0] for name in names}
+    pins["opencv-python"] = pins[
+        "opencv-python-headless"
+    ]  # mmcv-lite brings it into the same folder: never another one
+    return [f"{name}=={pin}" for name, pin in pins.items()]
 
 
 def _example() -> pd.DataFrame:

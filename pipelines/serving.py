@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import cv2
 import mlflow
 import numpy as np
 import pandas as pd
@@ -18,6 +17,14 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from PIL import Image
+
+try:
+    import cv2
+except ImportError as error:  # mmcv-lite and mmengine bring the build that opens windows
+    raise ImportError(
+        f"OpenCV does not load ({error}): here its build without a screen is enough: "
+        "pip install --force-reinstall --no-deps -c requirements.txt opencv-python-headless"
+    ) from error
 
 from rein_core import predict_probabilities
 from rein_core.checkpoint import load_checkpoint

@@ -28,3 +28,4 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # float16's scaler may skip first steps
     warnings.filterwarnings("ignore", module="PIL")  # on odd or large images, which are named where they are read
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the JSON line

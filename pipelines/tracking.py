@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -17,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.time import get_current_time_millis
 
 from pipelines.sender import Sender
@@ -25,6 +28,8 @@ from pipelines.terminal import say
 
 _LONGEST_PARAM = 500
 _LAST_WAIT = 60
+_LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+_FORBIDDEN = "Permission denied"  # the answer of MLflow's basic-auth; a wrong host name has the same code
 _TRIES = 2
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
 _HOPELESS = (*UNKNOWN, "BAD_REQUEST")
@@ -38,9 +43,15 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
         offline: at the file, whatever MLFLOW_TRACKING_URI says.
 
     Raises:
-        ValueError: the store can't be reached, or `storage` is an object store, where no sqlite file can lie.
+        ValueError: the store can't be reached or refuses this user, its URI holds a password, or `storage` is an object
+            store, where no sqlite file can lie.
     """
     server = None if offline else os.environ.get("MLFLOW_TRACKING_URI")
+    if server and urlsplit(server).scheme in ("http", "https") and "@" in urlsplit(server).netloc:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI={_without_password(server)} holds a name or a password, which logs would show: "
+            f"leave it out, and set {_LOGIN}"
+        )
     if "://" in storage and not server:
         raise ValueError(
             f"tracking.storage={storage}: MLflow's file can't lie in an object store: name a server, "
@@ -56,9 +67,32 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
             return mlflow.create_experiment(experiment, artifact_location=_artifacts(uri))
     except MlflowException as error:
         raise ValueError(
-            f"MLflow at {uri} can't be used ({str(error).splitlines()[0]}): start it, unset MLFLOW_TRACKING_URI, or "
-            "train --offline"
+            _refusal(error, where())
+            or f"MLflow at {where()} can't be used ({str(error).splitlines()[0]}): start it, unset "
+            "MLFLOW_TRACKING_URI, or train --offline"
         ) from error
+
+
+def _refusal(error: MlflowException, address: str) -> str | None:
+    """What a server that knows its users refuses, and the mend; None if it is something else."""
+    name, password = read_mlflow_creds()
+    if error.error_code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
+        if name and password:
+            return f"MLflow at {address} does not take user {name} with this password: correct {_LOGIN}"
+        return f"MLflow at {address} wants to know who asks: set {_LOGIN}"
+    if error.error_code == "PERMISSION_DENIED" and _FORBIDDEN in str(error):
+        return f"MLflow at {address} does not allow this to user {name}: ask its admin for the permission to EDIT"
+    return None
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Around calls of MLflow that a server may refuse. Raises ValueError with the reason."""
+    try:
+        yield
+    except MlflowException as error:
+        reason = _refusal(error, where()) or f"MLflow at {where()}: {str(error).splitlines()[0]}"
+        raise ValueError(reason) from error
 
 
 def _artifacts(uri: str) -> str | None:
@@ -110,10 +144,10 @@ def create_run(name: str, recipe: Recipe, parent_run_id: str | None = None, stor
     experiment_id = configure(storage, recipe.tracking.experiment) if storage else configure(**place(recipe))
     tags = {"commit": commit() or "unknown", "recipe": recipe.name, **_job()}
     tags |= {PARENT: parent_run_id} if parent_run_id else {}
-    client = MlflowClient()
-    run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
     params = flatten(recipe.model_dump(mode="json"))
-    client.log_batch(run_id, params=[Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()])
+    with asking():
+        run_id = MlflowClient().create_run(experiment_id, run_name=name, tags=tags).info.run_id
+        MlflowClient().log_batch(run_id, params=[Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()])
     return run_id
 
 
@@ -146,12 +180,18 @@ def find_run(run_id: str | None) -> bool:
     except MlflowException as error:
         if error.error_code in UNKNOWN:
             return False
-        raise ValueError(f"MLflow at {where()} does not answer ({str(error).splitlines()[0]}): start it") from error
+        unknown = f"MLflow at {where()} does not answer ({str(error).splitlines()[0]}): start it"
+        raise ValueError(_refusal(error, where()) or unknown) from error
 
 
 def where() -> str:
-    """The configured store."""
-    return mlflow.get_tracking_uri()
+    """The configured store, for the user: a password in its URI is hidden."""
+    return _without_password(mlflow.get_tracking_uri())
+
+
+def _without_password(uri: str) -> str:
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
 
 def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
@@ -169,10 +209,10 @@ def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
             f"--resume {folder}: its MLflow run is not in {where()}: set MLFLOW_TRACKING_URI, tracking.offline and "
             "tracking.storage as they were"
         )
-    client = MlflowClient()
-    client.update_run(run_id, status="RUNNING")
-    for name, value in _job().items():
-        client.set_tag(run_id, name, value)
+    with asking():
+        MlflowClient().update_run(run_id, status="RUNNING")
+        for name, value in _job().items():
+            MlflowClient().set_tag(run_id, name, value)
 
 
 def end_run(run_id: str, status: str) -> None:
@@ -212,8 +252,9 @@ class Tracker:
     """
 
     def __init__(self, uri: str, run_id: str):
-        self.client, self.run_id = MlflowClient(uri), run_id
-        self.numbers, self.pictures = Sender(f"MLflow at {uri}"), Sender(f"MLflow's artifact store at {uri}")
+        self.client, self.run_id, self.address = MlflowClient(uri), run_id, _without_password(uri)
+        self.numbers = Sender(f"MLflow at {self.address}")
+        self.pictures = Sender(f"MLflow's artifact store at {self.address}")
         self._last: dict[str, int] = {}
 
     def metrics(self, values: dict[str, float], step: int) -> None:
@@ -267,7 +308,7 @@ class Tracker:
                 call()
             except MlflowException as error:
                 if error.error_code not in _HOPELESS:
-                    raise
+                    raise ConnectionError(_refusal(error, self.address) or str(error)) from error
                 say(f"warning: MLflow refuses a result: {error}")
 
         sender.send(attempt)
