@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from torch import nn
 
 from datasets import storage
-from pipelines import tracking
+from pipelines import refusals
 from rein_core.checkpoint import RECIPE, WEIGHTS, load_checkpoint
 
 CHECKPOINT = "checkpoint"
@@ -92,4 +92,4 @@ def _known() -> str:
     names = []
     for model in MlflowClient().search_registered_models():
         names += [f"models:/{model.name}@{alias}" for alias in model.aliases] or [f"models:/{model.name}/1"]
-    return f"registered in {tracking.where()}: {', '.join(names) or 'nothing'}"
+    return f"registered in {refusals.where()}: {', '.join(names) or 'nothing'}"

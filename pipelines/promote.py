@@ -6,7 +6,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipelines import tracking
+from pipelines import refusals, tracking
 from pipelines.compare import comparison, score_model, table
 from pipelines.protocol import add_protocol_arguments
 from pipelines.register import check_name
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if challenger is None:
         raise ValueError(f"promote: {args.name} has no alias {args.challenger}: register it with --alias first")
     found = _compare(args, champion, challenger) if champion and champion != challenger else {}
-    with tracking.asking():
+    with refusals.asking():
         MlflowClient().set_registered_model_alias(args.name, args.champion, challenger)
     say(f"models:/{args.name}@{args.champion} is version {challenger} now" + f", before {champion}" * bool(champion))
     return {"name": args.name, "version": int(challenger), "before": champion and int(champion), "comparison": found}
@@ -47,7 +47,7 @@ def _version(name: str, alias: str) -> str | None:
     except MlflowException as error:
         if error.error_code in tracking.UNKNOWN:
             return None
-        raise ValueError(f"promote: MLflow at {tracking.where()}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"promote: MLflow at {refusals.where()}: {str(error).splitlines()[0]}") from error
 
 
 def _compare(args: argparse.Namespace, champion: str, challenger: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mlflow.types.schema import AnyType
 from safetensors.torch import save_file
 
 from datasets.labels import CLASSES, PALETTE
-from pipelines import models, tracking
+from pipelines import models, refusals, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
 from pipelines.serving import CONFIG, IMAGE, PIXELS
@@ -92,10 +92,10 @@ def register(
         run_id, recipe = provenance.get("mlflow_run_id"), parse_recipe(values)
         if not tracking.find_run(run_id):
             run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=storage)
-        with tracking.asking():
+        with refusals.asking():
             logged = _log(run_id, folder)
     lineage = {"run_id": run_id} | _origin(provenance)
-    with tracking.asking():
+    with refusals.asking():
         registered = mlflow.register_model(logged, name, tags=_tags(lineage))
         if alias:
             MlflowClient().set_registered_model_alias(name, alias, registered.version)

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -19,17 +17,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.time import get_current_time_millis
 
+from pipelines.refusals import asking, check_address, refusal, where, without_password
 from pipelines.sender import Sender
 from pipelines.settings import Recipe
 from pipelines.terminal import say
 
 _LONGEST_PARAM = 500
 _LAST_WAIT = 60
-_LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-_FORBIDDEN = "Permission denied"  # the answer of MLflow's basic-auth; a wrong host name has the same code
 _TRIES = 2
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
 _HOPELESS = (*UNKNOWN, "BAD_REQUEST")
@@ -47,11 +43,8 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
             store, where no sqlite file can lie.
     """
     server = None if offline else os.environ.get("MLFLOW_TRACKING_URI")
-    if server and urlsplit(server).scheme in ("http", "https") and "@" in urlsplit(server).netloc:
-        raise ValueError(
-            f"MLFLOW_TRACKING_URI={_without_password(server)} holds a name or a password, which logs would show: "
-            f"leave it out, and set {_LOGIN}"
-        )
+    if server:
+        check_address(server)
     if "://" in storage and not server:
         raise ValueError(
             f"tracking.storage={storage}: MLflow's file can't lie in an object store: name a server, "
@@ -67,32 +60,10 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
             return mlflow.create_experiment(experiment, artifact_location=_artifacts(uri))
     except MlflowException as error:
         raise ValueError(
-            _refusal(error, where())
+            refusal(error, where())
             or f"MLflow at {where()} can't be used ({str(error).splitlines()[0]}): start it, unset "
             "MLFLOW_TRACKING_URI, or train --offline"
         ) from error
-
-
-def _refusal(error: MlflowException, address: str) -> str | None:
-    """What a server that knows its users refuses, and the mend; None if it is something else."""
-    name, password = read_mlflow_creds()
-    if error.error_code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
-        if name and password:
-            return f"MLflow at {address} does not take user {name} with this password: correct {_LOGIN}"
-        return f"MLflow at {address} wants to know who asks: set {_LOGIN}"
-    if error.error_code == "PERMISSION_DENIED" and _FORBIDDEN in str(error):
-        return f"MLflow at {address} does not allow this to user {name}: ask its admin for the permission to EDIT"
-    return None
-
-
-@contextmanager
-def asking() -> Iterator[None]:
-    """Around calls of MLflow that a server may refuse. Raises ValueError with the reason."""
-    try:
-        yield
-    except MlflowException as error:
-        reason = _refusal(error, where()) or f"MLflow at {where()}: {str(error).splitlines()[0]}"
-        raise ValueError(reason) from error
 
 
 def _artifacts(uri: str) -> str | None:
@@ -181,17 +152,7 @@ def find_run(run_id: str | None) -> bool:
         if error.error_code in UNKNOWN:
             return False
         unknown = f"MLflow at {where()} does not answer ({str(error).splitlines()[0]}): start it"
-        raise ValueError(_refusal(error, where()) or unknown) from error
-
-
-def where() -> str:
-    """The configured store, for the user: a password in its URI is hidden."""
-    return _without_password(mlflow.get_tracking_uri())
-
-
-def _without_password(uri: str) -> str:
-    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
-    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
+        raise ValueError(refusal(error, where()) or unknown) from error
 
 
 def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
@@ -252,7 +213,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str, run_id: str):
-        self.client, self.run_id, self.address = MlflowClient(uri), run_id, _without_password(uri)
+        self.client, self.run_id, self.address = MlflowClient(uri), run_id, without_password(uri)
         self.numbers = Sender(f"MLflow at {self.address}")
         self.pictures = Sender(f"MLflow's artifact store at {self.address}")
         self._last: dict[str, int] = {}
@@ -308,7 +269,7 @@ class Tracker:
                 call()
             except MlflowException as error:
                 if error.error_code not in _HOPELESS:
-                    raise ConnectionError(_refusal(error, self.address) or str(error)) from error
+                    raise ConnectionError(refusal(error, self.address) or str(error)) from error
                 say(f"warning: MLflow refuses a result: {error}")
 
         sender.send(attempt)
