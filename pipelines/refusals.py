@@ -1,0 +1,55 @@
+"""What an MLflow server that knows its users refuses, said in a line with the mend, and addresses without passwords."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import read_mlflow_creds
+
+_LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+_FORBIDDEN = "Permission denied"  # the answer of MLflow's basic-auth; a wrong host name has the same code
+
+
+def refusal(error: MlflowException, address: str) -> str | None:
+    """What a server that knows its users refuses, and the mend; None if it is something else."""
+    name, password = read_mlflow_creds()
+    if error.error_code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
+        if name and password:
+            return f"MLflow at {address} does not take user {name} with this password: correct {_LOGIN}"
+        return f"MLflow at {address} wants to know who asks: set {_LOGIN}"
+    if error.error_code == "PERMISSION_DENIED" and _FORBIDDEN in str(error):
+        return f"MLflow at {address} does not allow this to user {name}: ask its admin for the permission to EDIT"
+    return None
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Around calls of MLflow that a server may refuse. Raises ValueError with the reason."""
+    try:
+        yield
+    except MlflowException as error:
+        reason = refusal(error, where()) or f"MLflow at {where()}: {str(error).splitlines()[0]}"
+        raise ValueError(reason) from error
+
+
+def check_address(uri: str) -> None:
+    """Raises ValueError if a server's address holds a name or a password."""
+    if urlsplit(uri).scheme in ("http", "https") and "@" in urlsplit(uri).netloc:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI={without_password(uri)} holds a name or a password, which logs would show: "
+            f"leave it out, and set {_LOGIN}"
+        )
+
+
+def where() -> str:
+    """The configured store, for the user: a password in its URI is hidden."""
+    return without_password(mlflow.get_tracking_uri())
+
+
+def without_password(uri: str) -> str:
+    """An address as logs may show it."""
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
