@@ -27,11 +27,11 @@ CAMVID_CLASSES = {
 
 SCENE_COUNT, SCENE_SIZE = 1000, "360x480"
 
-_CITYSCAPES = {
+CITYSCAPES = {
     "images": "leftImg8bit/train/*/*_leftImg8bit.png",
     "labels": "gtFine/train/*/*_gtFine_labelIds.png",
 }
-_GTAV = {"images": "images/*.png", "labels": "labels/*.png"}
+GTAV = {"images": "images/*.png", "labels": "labels/*.png"}
 
 
 def prepare(data: Path, work: Path, scenes: int = SCENE_COUNT) -> None:
@@ -47,12 +47,12 @@ def prepare(data: Path, work: Path, scenes: int = SCENE_COUNT) -> None:
     _ingest(work, "camvid-train", "camvid", data / "camvid", "--split", "train")
     _ingest(work, "camvid-val", "camvid", data / "camvid", "--split", "val")
     _ingest(work, "idd-lite", "idd_lite", data / "idd_lite", "--split", "train")
-    _ingest_as_camvid(work, "cityscapes", data / "cityscapes", _CITYSCAPES)
+    ingest_as_camvid(work, "cityscapes", data / "cityscapes", CITYSCAPES)
     for name, count, seed in (("scenes", scenes, 0), ("scenes-held-out", max(1, scenes // 10), 1)):
         raw = work / "raw" / name
         if not raw.exists():
             command(["scenes", str(raw), "--count", str(count), "--size", SCENE_SIZE, "--seed", str(seed)])
-        _ingest_as_camvid(work, name, raw, _GTAV)
+        ingest_as_camvid(work, name, raw, GTAV)
 
 
 def shards(work: Path, name: str) -> str:
@@ -66,7 +66,7 @@ def _ingest(work: Path, name: str, layout: str, raw: Path, *options: str) -> Non
         command(["ingest", layout, str(raw), out, "--name", name, "--codec", "zstd", *options])
 
 
-def _ingest_as_camvid(work: Path, name: str, raw: Path, globs: dict[str, str]) -> None:
+def ingest_as_camvid(work: Path, name: str, raw: Path, globs: dict[str, str]) -> None:
     """Through the layout of one's own folder: links to the raw folders, and a `rein.yaml` that merges classes."""
     folder = work / "as-camvid" / name
     folder.mkdir(parents=True, exist_ok=True)
