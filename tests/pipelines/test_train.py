@@ -122,15 +122,18 @@ def losses_of(storage: Path, result: dict) -> list[tuple[int, float]]:
 
 
 def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
-    """One worker with batches of 4, and two with 2 each: the same losses over 20 steps."""
+    """One worker with batches of 4, and two with 2 each: the same losses over 20 steps, up to rounding.
+
+    Rounding grows, as it decides now and then which points and matches are near a tie: at first there is none of that.
+    """
     curves = {}
     for workers in (1, 2):
-        changes = {"train.num_workers": workers, "train.steps": 20, "optimizer.lr": 1e-3, "data.val": ""}
+        changes = {"train.num_workers": workers, "train.steps": 20, "optimizer.lr": 5e-4, "data.val": ""}
         result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
         curves[workers] = losses_of(tmp_path, result)
     assert [step for step, _ in curves[1]] == [step for step, _ in curves[2]] == list(range(1, 21))
-    for (_, alone), (_, together) in zip(curves[1], curves[2], strict=True):
-        assert together == pytest.approx(alone, rel=1e-3)
+    for (step, alone), (_, together) in zip(curves[1], curves[2], strict=True):
+        assert together == pytest.approx(alone, rel=1e-5 if step <= 10 else 1e-3)
     assert curves[1][-1][1] != pytest.approx(curves[1][0][1], rel=0.05), "it has learnt something meanwhile"
 
 
