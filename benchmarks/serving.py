@@ -154,7 +154,7 @@ def served(model: str, workers: int, log: Path) -> Iterator[Server]:
     argv = [BIN / "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local", "--port", str(port)]
     env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_MODELS_WORKERS": str(workers)}
     with open(log, "w") as out:
-        process = subprocess.Popen(argv, env=env, cwd=log.parent, stdout=out, stderr=out, start_new_session=True)
+        process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
         wait_for(process, port, log)
         yield Server(process, port)

@@ -51,6 +51,8 @@ class Run:
         """A new folder `STORAGE/NAME` and a new MLflow run. Without a name it is the recipe's, with the time."""
         name = name or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder = storage.join(recipe.tracking.storage, name)
+        if storage.size(folder, RUN_FILE) is not None:
+            raise ValueError(f"{folder} is another run's: the same --name goes on with it, if no one else is at it")
         run_id = tracking.create_run(name, recipe, parent_run_id)
         files, path = storage.filesystem(folder)
         files.create_dir(path)
@@ -107,8 +109,10 @@ def alone(folder: str) -> Iterator[None]:
         raise ValueError(
             f"{folder} is being worked on by another process: wait for its end or stop it, or give another --name"
         ) from None
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def last_checkpoint(folder: str) -> str | None:

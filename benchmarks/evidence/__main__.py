@@ -13,6 +13,8 @@ from benchmarks.evidence.studies import STUDIES
 from pipelines.cluster import connect
 from pipelines.terminal import say
 
+KEPT = Path("docs/evidence/results.json")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. A user's mistake ends it with one line on stderr and exit code 1."""
@@ -35,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--work", type=Path, default=Path("evidence"), help="folder of shards and runs")
-    shared.add_argument("--results", type=Path, default=Path("docs/evidence/results.json"), help="finished trials")
+    shared.add_argument("--results", type=Path, default=KEPT, help="finished trials")
     commands = parser.add_subparsers(required=True)
     prepare = commands.add_parser("prepare", parents=[shared], help="make the shards")
     prepare.add_argument("--data", type=Path, required=True, help="holds camvid, idd_lite and cityscapes")
@@ -43,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     prepare.set_defaults(command=lambda args: streets.prepare(args.data, args.work, args.scenes))
     trains = commands.add_parser("run", parents=[shared], help="train a study's trials that are not finished yet")
     trains.add_argument("study", choices=STUDIES, nargs="+")
-    trains.add_argument("--weights", help="of DINOv2-S: a path, a URI or 'hub'; default: random ones")
+    trains.add_argument("--weights", required=True, help="of DINOv2-S: a path, a URI, 'hub' or 'random'")
     trains.add_argument("--arms", nargs="+", default=[], help="only these, as the tables call them; default: all")
     trains.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe's setting")
     trains.set_defaults(command=_run)
@@ -54,12 +56,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> None:
+    studies = [STUDIES[name].only(args.arms) for name in args.study]
+    if args.results == KEPT and (args.set or args.weights == "random"):
+        raise ValueError(
+            "evidence: trials with --set or random weights are no evidence: name other --results and --work"
+        )
     if not (args.work / "shards").is_dir():
         raise ValueError(f"evidence: no shards in {args.work}: make them with prepare --data DATA --work {args.work}")
     results = Results(args.results, args.work)
     connect()
-    for name in args.study:
-        run(STUDIES[name].only(args.arms), args.work, args.weights, args.set, results)
+    weights = None if args.weights == "random" else args.weights
+    for study in studies:
+        run(study, args.work, weights, args.set, results)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ class Trial:
             f"data.val={domains}",
             f"tracking.storage={work / 'runs'}",
             "tracking.experiment=evidence",
+            "tracking.offline=True",  # `results` reads there
         ]
 
 

@@ -161,7 +161,7 @@ def test_a_study_is_trained_once_and_shown(work, tmp_path, monkeypatch, capfd):
     for module in (__main__, page):
         monkeypatch.setattr(module, "STUDIES", {"T": study})
     options = ["--work", str(work), "--results", str(tmp_path / "results.json")]
-    argv = ["run", "T", *options, *(f"--set={change}" for change in TINY)]
+    argv = ["run", "T", "--weights", "random", *options, *(f"--set={change}" for change in TINY)]
     assert __main__.main(argv) == 0
     kept = json.loads((tmp_path / "results.json").read_text())
     assert len(kept) == 4 and all(
@@ -182,10 +182,12 @@ def test_mistakes_are_named(work, tmp_path, capfd):
     assert __main__.main(["prepare", "--data", str(tmp_path), "--work", str(tmp_path / "w")]) == 1
     assert "camvid" in capfd.readouterr().err
     options = ["--work", str(tmp_path / "none"), "--results", str(tmp_path / "results.json")]
-    assert __main__.main(["run", "A", *options]) == 1
+    assert __main__.main(["run", "A", "--weights", "random", *options]) == 1
     assert "prepare" in capfd.readouterr().err
-    assert __main__.main(["run", "A", "--work", str(work), "--arms", "Rain"]) == 1
+    assert __main__.main(["run", "A", "--weights", "x.pth", "--work", str(work), "--arms", "Rain"]) == 1
     assert "no arm 'Rain': it has frozen" in capfd.readouterr().err
+    assert __main__.main(["run", "A", "--weights", "random", "--work", str(work)]) == 1
+    assert "name other --results" in capfd.readouterr().err
 
 
 def test_processes_share_the_results(results, monkeypatch):
