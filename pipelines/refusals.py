@@ -52,6 +52,6 @@ def where() -> str:
 def without_password(uri: str) -> str:
     """An address as logs may show it."""
     if urlsplit(uri).scheme in ("http", "https"):
-        return re.sub(r"//[^/]*@", "//***@", uri)  # a name alone may be a token
+        return re.sub(r"//.*@", "//***@", uri)  # a name alone may be a token
     hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
     return re.sub(r"(password=)[^&]*", r"\1***", hidden)

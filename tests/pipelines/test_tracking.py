@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import tracking
+from pipelines import refusals, tracking
 from pipelines.recipe import parse_recipe
 
 
@@ -115,3 +115,17 @@ def test_an_unreachable_store_is_named_soon_and_passed_over_offline(tmp_path, mo
 
 def test_settings_become_dotted_params():
     assert tracking.flatten({"a": {"b": [1, 2], "c": "x"}, "d": None}) == {"a.b": "[1, 2]", "a.c": "x", "d": "null"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://host:5000", "http://host:5000"),
+        ("https://token@host/mlflow", "https://***@host/mlflow"),
+        ("http://ada:p/a@ss@host", "http://***@host"),
+        ("postgresql://ada:p@ss@host/db", "postgresql://ada:***@host/db"),
+        ("postgresql://host/db?user=ada&password=secret&x=1", "postgresql://host/db?user=ada&password=***&x=1"),
+    ],
+)
+def test_addresses_are_shown_without_passwords(uri, shown):
+    assert refusals.without_password(uri) == shown
