@@ -163,9 +163,8 @@ def requirements(model: dict[str, Any]) -> list[str]:
     scheme = str((model.get("vfm") or {}).get("weights")).partition("://")[0]
     names = [*_REQUIREMENTS, *more, *([_STORES[scheme]] if scheme in _STORES else [])]
     pins = {name: version(name).split("+")[0] for name in names}
-    pins["opencv-python"] = pins[
-        "opencv-python-headless"
-    ]  # mmcv-lite brings it into the same folder: never another one
+    # mmcv-lite brings the other build into the same folder: never another version
+    pins["opencv-python"] = pins["opencv-python-headless"]
     return [f"{name}=={pin}" for name, pin in pins.items()]
 
 

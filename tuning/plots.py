@@ -26,9 +26,13 @@ def draw(table: list[Row], metric: str, folder: Path) -> list[Path]:
     """
     scored = [row for row in table if row["score"] is not None]
     pictures = {"heat_map": heat_map, "parallel_coordinates": parallel_coordinates, "pareto": score_against_cost}
+    return save({name: picture(scored, metric) for name, picture in pictures.items()}, folder)
+
+
+def save(figures: dict[str, plt.Figure | None], folder: Path) -> list[Path]:
+    """Writes those figures that there are into a folder, as PNGs of their names, and returns their paths."""
     written = []
-    for name, picture in pictures.items():
-        figure = picture(scored, metric)
+    for name, figure in figures.items():
         if figure is not None:
             written.append(folder / f"{name}.png")
             figure.savefig(written[-1], dpi=_DPI, bbox_inches="tight")

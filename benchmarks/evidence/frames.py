@@ -4,6 +4,7 @@ Photographs and labels of the real data sets may not be passed on: the page show
 the work folder gets a picture with the photograph and the truth beside.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -55,7 +56,7 @@ def _predictions(checkpoint: str, domains: list[Domain], samples: list[tuple]) -
     """What a checkpoint makes of each frame at its recipe's resolution, in colours, RGB uint8 [h, w, 3]."""
     segmentor, recipe = models.load(checkpoint)[:2]
     edge = recipe["test"]["short_edge"]
-    tested = [Domain(domain.name, domain.shards, domain.indices, edge) for domain in domains]
+    tested = [replace(domain, short_edge=edge) for domain in domains]
     pairs = zip(tested, samples, strict=True)
     return [colorize(Protocol().predict(segmentor, image, d)[0], d.space) for d, (_, image, _) in pairs]
 

@@ -10,21 +10,14 @@ from matplotlib.axes import Axes
 
 from benchmarks.evidence.results import Results, spread
 from benchmarks.evidence.studies import Arm, Study
-
-_DPI = 110
+from tuning.plots import save
 
 
 def draw(study: Study, results: Results, folder: Path) -> list[Path]:
     """Writes those pictures of a study that its finished trials allow, as PNGs, and returns their paths."""
     pictures = {"domains": bars, "rates": rates}
-    written = []
-    for name, picture in pictures.items():
-        figure = picture(study, results)
-        if figure is not None:
-            written.append(folder / f"{study.name.lower()}-{name}.png")
-            figure.savefig(written[-1], dpi=_DPI, bbox_inches="tight")
-            plt.close(figure)
-    return written
+    letter = study.name.lower()
+    return save({f"{letter}-{name}": picture(study, results) for name, picture in pictures.items()}, folder)
 
 
 def bars(study: Study, results: Results) -> plt.Figure | None:

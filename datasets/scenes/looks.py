@@ -12,10 +12,8 @@ def game(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     image = _haze(canvas, rng.uniform(0, 0.006))
     grain = noise(canvas.label.shape, 1, rng) * np.float32(rng.uniform(3, 10))
     image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.35, 0.9)) * canvas.height / 360)
-    warmth, exposure = (
-        rng.uniform(-0.09, 0.09),
-        rng.uniform(0.7, 1.2) if rng.random() < 0.75 else rng.uniform(0.35, 0.7),
-    )
+    warmth = rng.uniform(-0.09, 0.09)
+    exposure = rng.uniform(0.7, 1.2) if rng.random() < 0.75 else rng.uniform(0.35, 0.7)
     gamma, levels = rng.uniform(0.8, 1.3), np.linspace(0, 1, 256, dtype=np.float32)
     curves = [255 * np.clip(exposure * tint * levels, 0, 1) ** gamma for tint in (1 + warmth, 1, 1 - warmth)]
     graded = cv2.LUT(_to_uint8(image + grain[..., None]), _to_uint8(np.stack(curves, axis=-1)[None]))
