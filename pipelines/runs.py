@@ -117,12 +117,23 @@ def alone(folder: str) -> Iterator[None]:
 
 def last_checkpoint(folder: str) -> str | None:
     """The last committed checkpoint of the run in this folder, which is its path or URI; None if there is none."""
+    result = _result(folder)
+    return result and result.checkpoint and storage.join(folder, result.checkpoint.path.rsplit("/", 1)[-1])
+
+
+def reports(folder: str) -> list[dict[str, Any]]:
+    """What was reported with each of the checkpoints that are kept, by steps."""
+    result = _result(folder)
+    kept = (result and result.best_checkpoints) or []
+    return sorted((metrics for _, metrics in kept), key=lambda metrics: metrics["step"])
+
+
+def _result(folder: str) -> Result | None:
     files, path = storage.filesystem(folder)
     try:
-        checkpoint = Result.from_path(path, storage_filesystem=files).checkpoint
+        return Result.from_path(path, storage_filesystem=files)
     except RuntimeError:
         return None
-    return checkpoint and storage.join(folder, checkpoint.path.rsplit("/", 1)[-1])
 
 
 def best_score(folder: str, patience_seconds: float) -> float:

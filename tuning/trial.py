@@ -10,7 +10,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
-from pipelines.runs import Run
+from pipelines.runs import Run, reports
 from pipelines.settings import Recipe
 from pipelines.terminal import quiet
 from pipelines.train import train
@@ -35,12 +35,12 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     os.chdir(ROOT)
     _let_resources_be_freed()
     draw = config["draw"]
-    for result in plan["histories"].get(label(draw), []):
-        tune.report(result)
     recipe = trial_recipe(parse_recipe(plan["recipe"]), draw)
     quiet()
     name = f"{plan['name']}-{label(draw)}"
     run = Run.find(name, recipe)
+    for result in earlier(run, plan["histories"].get(label(draw), [])):
+        tune.report(result)
     try:
         trained = train(
             recipe,
@@ -55,7 +55,26 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:  # bad input, or its workers failed more often than train.max_failures
         # Tune and its schedulers want a step and a score of each result
         return {"error": str(error), "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
-    return {name: value for name, value in trained["metrics"].items() if name in ("step", "mIoU", "source_mIoU")}
+    return _scores(trained["metrics"])
+
+
+def earlier(run: Run | None, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Validations of a run that goes on. It does so after its last checkpoint, of which Tune may not have heard."""
+    told = history[-1]["step"] if history else 0
+    kept = reports(run.folder) if run else []
+    untold = [metrics for metrics in kept if metrics["step"] > told and _is_validated(run.recipe, metrics["step"])]
+    return history + [_scores(metrics) for metrics in untold]
+
+
+def _is_validated(recipe: Recipe, step: int) -> bool:
+    """Checkpoints between validations repeat the last one's scores."""
+    every = recipe.train.validate_every
+    return step == recipe.train.steps or bool(every and step % every == 0)
+
+
+def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What Tune is told of a training worker's report."""
+    return {name: metrics[name] for name in ("step", "mIoU", "source_mIoU") if name in metrics}
 
 
 def _let_resources_be_freed() -> None:
@@ -69,7 +88,7 @@ def _let_resources_be_freed() -> None:
 
 
 class Tell(TuneReportCallback):
-    """Tells Tune of validations; checkpoints between them repeat the last validation's scores.
+    """Tells Tune of validations.
 
     Args:
         recipe: the trial's.
@@ -78,16 +97,16 @@ class Tell(TuneReportCallback):
 
     def __init__(self, recipe: Recipe, is_new: bool):
         super().__init__()
-        self.every, self.last = recipe.train.validate_every, recipe.train.steps
+        self.recipe = recipe
         self.before: tuple[int, float] | None = (0, 0.0) if is_new else None
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """In Train's controller, after each checkpoint."""
         values = metrics[0]
         step, seconds = values["step"], values["seconds"]
-        if step != self.last and (not self.every or step % self.every):
+        if not _is_validated(self.recipe, step):
             return
-        result = {name: values[name] for name in ("step", "mIoU", "source_mIoU") if name in values}
+        result = _scores(values)
         training = sum(taken for phase, taken in seconds.items() if phase not in _NOT_TRAINING)
         if self.before and training > self.before[1]:  # a restarted worker's clock is at 0 again
             result["step_seconds"] = (training - self.before[1]) / (step - self.before[0])

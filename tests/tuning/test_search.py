@@ -1,12 +1,16 @@
 """Real sweeps: trials train, report to Tune and MLflow, and the best one's checkpoint is there."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from pipelines.models import resolve
+from pipelines.recipe import parse_recipe
+from pipelines.runs import Run
+from tuning.trial import earlier
 
 
 def settings(streets, storage: Path, **changes) -> list[str]:
@@ -123,3 +127,15 @@ def test_a_trial_that_can_not_be_built_is_told_and_the_others_go_on(streets, sto
     assert result["objective"]["metric"] == "source_mIoU" and good["score"] == good["source_mIoU"]
     assert bad["status"] == "FAILED" and "name rising block numbers from 0 to 11" in bad["error"]
     assert bad["score"] is None and bad["checkpoint"] is None
+
+
+def test_a_trial_that_goes_on_tells_what_tune_had_missed(swept, storage):
+    """It goes on after its last checkpoint, and may have been killed before Tune had heard of that one's validation."""
+    for file in (storage / "sweep" / "trials").glob("*.json"):
+        record = json.loads(file.read_text())
+        folder, history = storage / record["run"], record["history"]
+        run = Run(str(folder), parse_recipe(json.loads((folder / "run.json").read_text())["recipe"]), "")
+        told = earlier(run, history[:-1])
+        assert [result["step"] for result in told] == [result["step"] for result in history]
+        assert told[-1]["mIoU"] == history[-1]["mIoU"]
+        assert earlier(run, history) == history and earlier(None, []) == []
