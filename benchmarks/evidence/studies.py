@@ -112,7 +112,7 @@ def seed_trials(study: Study, rates: dict[str, float]) -> Iterator[Trial]:
 
 
 def _from_the_middle(rates: tuple[float, ...]) -> list[float]:
-    """Higher ones first where two are as far away: in so few steps they do better."""
+    """Of two that are as far away the higher one first."""
     middle = (len(rates) - 1) / 2
     return sorted(rates, key=lambda rate: (abs(rates.index(rate) - middle), -rate))
 
