@@ -42,17 +42,23 @@ def prepare(data: Path, work: Path, scenes: int = SCENE_COUNT) -> None:
         scenes: how many procedural scenes are drawn to train on; a tenth as many, of another seed, are held out.
 
     Raises:
-        ValueError: as `ingest` does, where a data set is missing.
+        ValueError: as `ingest` does, where a data set is missing; or scenes are there, but not so many.
     """
     _ingest(work, "camvid-train", "camvid", data / "camvid", "--split", "train")
     _ingest(work, "camvid-val", "camvid", data / "camvid", "--split", "val")
     _ingest(work, "idd-lite", "idd_lite", data / "idd_lite", "--split", "train")
     ingest_as_camvid(work, "cityscapes", data / "cityscapes", CITYSCAPES)
     for name, count, seed in (("scenes", scenes, 0), ("scenes-held-out", max(1, scenes // 10), 1)):
-        raw = work / "raw" / name
-        if not raw.exists():
-            command(["scenes", str(raw), "--count", str(count), "--size", SCENE_SIZE, "--seed", str(seed)])
-        ingest_as_camvid(work, name, raw, GTAV)
+        ingest_as_camvid(work, name, _drawn(work / "raw" / name, count, seed), GTAV)
+
+
+def _drawn(raw: Path, count: int, seed: int) -> Path:
+    if not raw.exists():
+        command(["scenes", str(raw), "--count", str(count), "--size", SCENE_SIZE, "--seed", str(seed)])
+    there = len(list(raw.glob(GTAV["images"])))
+    if there != count:
+        raise ValueError(f"{raw} holds {there} scenes, not {count}: name another --work, or remove it and its shards")
+    return raw
 
 
 def shards(work: Path, name: str) -> str:

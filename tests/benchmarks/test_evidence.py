@@ -178,6 +178,11 @@ def test_a_study_is_trained_once_and_shown(work, tmp_path, monkeypatch, capfd):
         assert name in text and (tmp_path / "evidence" / name).is_file()
 
 
+def test_another_number_of_scenes_is_refused(work):
+    with pytest.raises(ValueError, match="holds 2 scenes, not 3: name another --work"):
+        streets.prepare(work / "none", work, scenes=3)
+
+
 def test_mistakes_are_named(work, tmp_path, capfd):
     assert __main__.main(["prepare", "--data", str(tmp_path), "--work", str(tmp_path / "w")]) == 1
     assert "camvid" in capfd.readouterr().err
