@@ -11,7 +11,7 @@ from benchmarks.evidence.page import write_page
 from benchmarks.evidence.results import Results
 from benchmarks.evidence.studies import STUDIES
 from pipelines.cluster import connect
-from pipelines.terminal import say
+from pipelines.terminal import quiet, say
 
 KEPT = Path("docs/evidence/results.json")
 
@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command. A user's mistake ends it with one line on stderr and exit code 1."""
     args = parser().parse_args(argv)
     args.work = args.work.absolute()
+    quiet()
     try:
         args.command(args)
     except (ValueError, OSError) as error:

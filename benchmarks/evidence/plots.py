@@ -63,6 +63,9 @@ def rates(study: Study, results: Results) -> plt.Figure | None:
             scores = [next(iter(seeds.values())).scores[domain] for seeds in found.values()]
             axes.plot(list(found), scores, marker="o", label=name)
         axes.set(title=domain, xlabel="learning rate", xscale="log")
+        ticks = sorted({rate for found in tried.values() for rate in found})
+        axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("mIoU in %, first seed")
     panels[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

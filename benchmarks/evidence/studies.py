@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmarks.evidence import streets
 
 RECIPES = Path(__file__).parent / "recipes"
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+LOWER_RATES = (1e-4, 3e-4, 1e-3, 3e-3)  # full fine-tuning is best at 3e-4
 SEEDS = (0, 1, 2)
 
 
@@ -125,7 +126,7 @@ FULL = _adapter("full", "optimizer.backbone_lr_factor=0.1")
 _REIN = ("model.adapter.link_queries=False",)
 _METHODS = (
     Arm("frozen", changes=_adapter("none")),
-    Arm("full", changes=FULL),
+    Arm("full", changes=FULL, rates=LOWER_RATES),
     Arm("LoRA", changes=_adapter("lora")),
     Arm("VPT", changes=_adapter("vpt")),
     Arm("AdaptFormer", changes=_adapter("adaptformer")),
