@@ -14,6 +14,13 @@ from rein_core.metrics import ConfusionMeter
 from rein_core.ranks import sum_over_ranks
 
 
+def is_due(recipe: Recipe, step: int) -> bool:
+    """Whether a run validates after this step: at its intervals, and after its last."""
+    train, data = recipe.train, recipe.data
+    at_intervals = train.validate_every and step % train.validate_every == 0
+    return bool((data.val or data.source_val) and (at_intervals or step == train.steps))
+
+
 def validate(
     segmentor: nn.Module, recipe: Recipe, rank: int, world_size: int, step: int, tracker: Tracker | None
 ) -> dict[str, float]:

@@ -27,7 +27,7 @@ from pipelines.settings import Recipe
 from pipelines.terminal import quiet, say
 from pipelines.tracking import Tracker
 from pipelines.trainer_state import TrainerState
-from pipelines.validation import validate
+from pipelines.validation import is_due, validate
 from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
 from rein_core.checkpoint import save_checkpoint
@@ -127,13 +127,8 @@ class Loop:
         if self.journal.due(step):
             self.journal.write(step, parts, self.clock, self.state.metrics())
 
-    def _validation_due(self, step: int) -> bool:
-        train, data = self.recipe.train, self.recipe.data
-        at_intervals = train.validate_every and step % train.validate_every == 0
-        return bool((data.val or data.source_val) and (at_intervals or step == train.steps))
-
     def _validate(self, step: int) -> None:
-        if not self._validation_due(step):
+        if not is_due(self.recipe, step):
             return
         self.journal.check()
         with self.state.averaged():
@@ -172,7 +167,7 @@ class Loop:
 
     def _checkpoint(self, step: int, now: bool = False) -> None:
         train = self.recipe.train
-        due = step == train.steps or step % train.checkpoint_every == 0 or self._validation_due(step)
+        due = step == train.steps or step % train.checkpoint_every == 0 or is_due(self.recipe, step)
         if not (now or due):
             return
         self.journal.check()

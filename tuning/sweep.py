@@ -20,7 +20,7 @@ from tuning.space import Draw, apply, label
 SWEEP_FILE, TRIALS = "sweep.json", "trials"
 RUNNING, FINISHED, STOPPED, FAILED = "RUNNING", "FINISHED", "STOPPED", "FAILED"
 METRICS = {"source": "source_mIoU", "target": "mIoU"}
-_KEPT = ("step", "mIoU", "source_mIoU", "step_seconds")
+_KEPT = ("step", *METRICS.values(), "step_seconds")
 
 
 @dataclass

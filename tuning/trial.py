@@ -14,6 +14,7 @@ from pipelines.runs import Run, reports
 from pipelines.settings import Recipe
 from pipelines.terminal import quiet
 from pipelines.train import train
+from pipelines.validation import is_due
 from tuning.space import label
 from tuning.sweep import METRICS, trial_recipe
 
@@ -62,19 +63,13 @@ def earlier(run: Run | None, history: list[dict[str, Any]]) -> list[dict[str, An
     """Validations of a run that goes on. It does so after its last checkpoint, of which Tune may not have heard."""
     told = history[-1]["step"] if history else 0
     kept = reports(run.folder) if run else []
-    untold = [metrics for metrics in kept if metrics["step"] > told and _is_validated(run.recipe, metrics["step"])]
+    untold = [metrics for metrics in kept if metrics["step"] > told and is_due(run.recipe, metrics["step"])]
     return history + [_scores(metrics) for metrics in untold]
-
-
-def _is_validated(recipe: Recipe, step: int) -> bool:
-    """Checkpoints between validations repeat the last one's scores."""
-    every = recipe.train.validate_every
-    return step == recipe.train.steps or bool(every and step % every == 0)
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
     """What Tune is told of a training worker's report."""
-    return {name: metrics[name] for name in ("step", "mIoU", "source_mIoU") if name in metrics}
+    return {name: metrics[name] for name in ("step", *METRICS.values()) if name in metrics}
 
 
 def _let_resources_be_freed() -> None:
@@ -104,8 +99,8 @@ class Tell(TuneReportCallback):
         """In Train's controller, after each checkpoint."""
         values = metrics[0]
         step, seconds = values["step"], values["seconds"]
-        if not _is_validated(self.recipe, step):
-            return
+        if not is_due(self.recipe, step):
+            return  # a checkpoint between validations repeats the last one's scores
         result = _scores(values)
         training = sum(taken for phase, taken in seconds.items() if phase not in _NOT_TRAINING)
         if self.before and training > self.before[1]:  # a restarted worker's clock is at 0 again

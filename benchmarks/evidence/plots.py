@@ -57,13 +57,13 @@ def rates(study: Study, results: Results) -> plt.Figure | None:
     if not tried:
         return None
     domains = (study.held_out, *study.domains)
+    ticks = sorted({rate for found in tried.values() for rate in found})
     figure, panels = plt.subplots(1, len(domains), figsize=(3.4 * len(domains), 3.2))
     for domain, axes in zip(domains, panels, strict=True):
         for name, found in tried.items():
             scores = [next(iter(seeds.values())).scores[domain] for seeds in found.values()]
             axes.plot(list(found), scores, marker="o", label=name)
         axes.set(title=domain, xlabel="learning rate", xscale="log")
-        ticks = sorted({rate for found in tried.values() for rate in found})
         axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
