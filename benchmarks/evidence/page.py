@@ -45,8 +45,8 @@ def section(study: Study, results: Results, folder: Path) -> str:
 
 
 def table(study: Study, arms: list[Arm], results: Results) -> str:
-    """A row an arm: its scores, over seeds mean ± standard deviation, its distance to the frozen VFM, and its cost."""
-    head = ["method", "learning rate", f"{study.held_out}", *study.domains, "unseen, mean", "to frozen"]
+    """A row an arm: its scores, over seeds mean ± standard deviation, its distance to the baseline, and its cost."""
+    head = ["method", "learning rate", f"{study.held_out}", *study.domains, "unseen, mean", f"to {study.baseline}"]
     head += ["trained, M", "s a step", "GiB", "seeds"]
     rows = [_row(study, arm, results) for arm in arms]
     return markdown([head, ["---"] * len(head), *rows])
@@ -61,16 +61,16 @@ def _row(study: Study, arm: Arm, results: Results) -> list[str]:
     numbers = [f"{cost[0]:.2f}", f"{cost[1]:.2f}", f"{cost[2]:.1f}", str(len(kept))]
     rate = results.best_rate(study, arm)
     tried = sum(bool(seeds) for seeds in results.of_arm(study, arm).values())
-    return [arm.name, f"{rate:g} of {tried}", *scores, _deviating(unseen), _to_frozen(study, arm, results), *numbers]
+    return [arm.name, f"{rate:g} of {tried}", *scores, _deviating(unseen), _to_baseline(study, arm, results), *numbers]
 
 
 def _unseen(study: Study, found: Found) -> float:
     return spread(found.scores[name] for name in study.domains)[0]
 
 
-def _to_frozen(study: Study, arm: Arm, results: Results) -> str:
-    """Unseen mean less that of the frozen VFM with the same head."""
-    baseline = "frozen" if arm.recipe == "light" else "frozen, Mask2Former"
+def _to_baseline(study: Study, arm: Arm, results: Results) -> str:
+    """Unseen mean less that of the study's baseline with the same head."""
+    baseline = study.baseline if arm.recipe == "light" else f"{study.baseline}, Mask2Former"
     if arm.name == baseline or baseline not in [each.name for each in study.arms]:
         return ""
     kept = [results.kept(study, each) for each in (arm, study.arm(baseline))]

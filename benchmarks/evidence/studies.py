@@ -22,6 +22,7 @@ class Arm:
         changes: `key=value` of the recipe.
         rates: learning rates tried with the first seed; the best on held-out samples of the source is kept.
         seeds: of the kept rate.
+        study: the letter of another study that has the same trials, which are trained once.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Arm:
     changes: tuple[str, ...] = ()
     rates: tuple[float, ...] = RATES
     seeds: tuple[int, ...] = SEEDS
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Study:
         source: shards to train on.
         held_out: of the source's kind; they choose the learning rate and nothing else.
         domains: what is scored beside, which the training never sees.
+        baseline: the arm that others are compared with; "NAME, Mask2Former" is that of arms with that head.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Study:
     held_out: str
     domains: tuple[str, ...]
     arms: tuple[Arm, ...] = field(repr=False)
+    baseline: str = "frozen"
 
     def arm(self, name: str) -> Arm:
         """The arm of this name. Raises ValueError if there is none."""
@@ -75,7 +79,7 @@ class Trial:
     def name(self) -> str:
         """Of the run's folder and of its MLflow run."""
         arm = self.arm.name.lower().replace(" ", "-").replace(",", "")
-        return f"{self.study.name}-{arm}-lr{self.rate:g}-seed{self.seed}"
+        return f"{self.arm.study or self.study.name}-{arm}-lr{self.rate:g}-seed{self.seed}"
 
     def changes(self, work: Path, weights: str | None) -> list[str]:
         """`key=value` of its recipe."""
@@ -123,7 +127,7 @@ def _adapter(kind: str, *settings: str) -> tuple[str, ...]:
 
 
 FULL = _adapter("full", "optimizer.backbone_lr_factor=0.1")
-_REIN = ("model.adapter.link_queries=False",)
+_NOT_LINKED = ("model.adapter.link_queries=False",)
 _METHODS = (
     Arm("frozen", changes=_adapter("none")),
     Arm("full", changes=FULL, rates=LOWER_RATES),
@@ -140,13 +144,13 @@ _WITH_QUERIES = (
 )
 
 
-def _ablation(name: str, *changes: str, recipe: str = "light") -> Arm:
+def _ablation(name: str, *changes: str) -> Arm:
     """Rein with one thing changed, at one rate and one seed."""
-    return Arm(name, recipe, changes, rates=(3e-3,), seeds=(0,))
+    return Arm(name, changes=changes, rates=(3e-3,), seeds=(0,))
 
 
 _ABLATIONS = (
-    _ablation("Rein"),
+    Arm("Rein", rates=(3e-3,), study="A"),
     *(_ablation(f"{m} tokens", f"model.adapter.token_length={m}") for m in (10, 50, 200)),
     *(_ablation(f"rank {r}", f"model.adapter.rank={r}") for r in (4, 64)),
     _ablation("full tokens", "model.adapter.rank=None"),
@@ -156,8 +160,8 @@ _ABLATIONS = (
     _ablation("first four blocks", "model.adapter.layers=[0,1,2,3]"),
     _ablation("last four blocks", "model.adapter.layers=[8,9,10,11]"),
     _ablation("every other block", "model.adapter.layers=[1,3,5,7,9,11]"),
-    Arm("Mask2Former, linked", "mask2former", rates=(1e-3,), seeds=(0,)),
-    Arm("Mask2Former, not linked", "mask2former", _REIN, rates=(1e-3,), seeds=(0,)),
+    Arm("Rein, Mask2Former", "mask2former", rates=(1e-3,), seeds=(0, 1), study="A"),
+    Arm("Rein, Mask2Former, not linked", "mask2former", _NOT_LINKED, rates=(1e-3,), seeds=(0,)),
 )
 
 STUDIES = {
@@ -167,6 +171,7 @@ STUDIES = {
               _METHODS + _WITH_QUERIES),
         Study("B", "drawn streets → real ones", "scenes", "scenes-held-out", ("camvid-val", "idd-lite", "cityscapes"),
               tuple(arm for arm in _METHODS + _WITH_QUERIES if arm.name.split(",")[0] in ("frozen", "full", "Rein"))),
-        Study("C", "what of Rein matters", "camvid-train", "camvid-val", ("idd-lite", "cityscapes"), _ABLATIONS),
+        Study("C", "what of Rein matters", "camvid-train", "camvid-val", ("idd-lite", "cityscapes"),
+              _ABLATIONS, "Rein"),
     )
 }  # fmt: skip

@@ -48,17 +48,20 @@ def results(tmp_path) -> Results:
 
 
 def test_every_trial_has_its_own_name_and_a_valid_recipe(tmp_path):
-    names = set()
+    recipes = {}
     for study in STUDIES.values():
-        trials = [*rate_trials(study), *seed_trials(study, {arm.name: arm.rates[0] for arm in study.arms})]
+        trials = [*rate_trials(study), *seed_trials(study, {arm.name: arm.rates[-2:][0] for arm in study.arms})]
         assert len(trials) == sum(len(arm.rates) + len(arm.seeds) - 1 for arm in study.arms)
         for trial in trials:
             recipe = grid.recipe_of(trial, tmp_path, None, [])
+            assert recipes.setdefault(trial.name, recipe) == recipe
+            assert trial.name.startswith(trial.arm.study or study.name)
             assert recipe.seed == trial.seed and recipe.optimizer.lr == trial.rate
             assert study.held_out not in study.domains and len(recipe.data.val) == len(study.domains)
-        names |= {trial.name for trial in trials}
-        assert len(names) >= len(trials)
-    assert len(names) == sum(len(arm.rates) + len(arm.seeds) - 1 for s in STUDIES.values() for arm in s.arms)
+        assert len({trial.name for trial in trials}) == len(trials)
+        assert study.arm(study.baseline).recipe == "light" and study.arm(f"{study.baseline}, Mask2Former")
+    shared = 3 + 2  # seeds of Rein in A and C with either head
+    assert len(recipes) == sum(len(a.rates) + len(a.seeds) - 1 for s in STUDIES.values() for a in s.arms) - shared
 
 
 def test_an_arm_changes_what_it_says(tmp_path):
@@ -79,7 +82,7 @@ def test_an_arm_changes_what_it_says(tmp_path):
         arm.name: grid.recipe_of(Trial(STUDIES["C"], arm, 1e-3, 0), tmp_path, None, []) for arm in STUDIES["C"].arms
     }
     assert ablated["full tokens"].model.adapter == {"type": "rein", "link_queries": False, "rank": None}
-    assert ablated["Mask2Former, not linked"].model.adapter["link_queries"] is False
+    assert ablated["Rein, Mask2Former, not linked"].model.adapter["link_queries"] is False
 
 
 def test_the_unseen_domains_choose_nothing(results):
@@ -90,6 +93,13 @@ def test_the_unseen_domains_choose_nothing(results):
         "T-frozen-lr1-seed1",
         "T-rein-lr2-seed1",
     ]
+
+
+def test_a_study_shows_what_another_has_trained(results):
+    shared = Arm("Rein", rates=(2.0,), seeds=(0, 1), study="T")
+    other = Study("U", "what of it matters", "camvid-train", "camvid-val", STUDY.domains, (shared,), "Rein")
+    assert results.kept(other, shared) == results.kept(STUDY, ARMS[1])
+    assert "| to Rein |" in page.table(other, [shared], results)
 
 
 def test_the_table(results):
