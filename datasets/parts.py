@@ -4,6 +4,9 @@ A part counts as done once its note is there. The manifest is made from the note
 made which part; when it is written, plan and notes are removed.
 """
 
+import hashlib
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -12,6 +15,7 @@ from datasets.storage import PARTIAL, delete, filesystem, listing, read_json, si
 
 MANIFEST = "manifest.json"
 PLAN = "ingest-plan.json"
+_OURS = re.compile(r"(part-\d{5}\.(parquet|json)|manifest\.json|ingest-plan\.json)(\.[0-9a-f]{8}\.partial)?")
 _THREADS = 16
 
 
@@ -39,6 +43,11 @@ class Plan:
     def parts(self) -> list[slice]:
         """The pairs of each part."""
         return [slice(*bounds) for bounds in pairwise((0, *self.ends))]
+
+    @property
+    def key(self) -> str:
+        """Another for every plan."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: "Plan") -> str:
         """`codec original, now zstd`, for a message."""
@@ -73,7 +82,7 @@ def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
     if there == plan:
         return
     found = list(listing(uri))
-    foreign = [name for name in found if not name.startswith(("part-", MANIFEST, PLAN))]
+    foreign = [name for name in found if not _OURS.fullmatch(name)]
     if foreign:
         raise ValueError(f"{uri} holds {foreign[0]}, which no ingest wrote: choose an empty folder")
     if MANIFEST in found and not overwrite:
@@ -89,13 +98,13 @@ def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
     write_json(uri, PLAN, asdict(plan))
 
 
-def write_note(uri: str, part: int, note: dict) -> None:
+def write_note(uri: str, part: int, plan: Plan, note: dict) -> None:
     """Says that a part is done; to be called when its file, if it has one, is there.
 
     Args:
         note: `entry` is the file's manifest entry, or None where every pair was bad; the rest is the caller's.
     """
-    write_json(uri, _note(part), note)
+    write_json(uri, _note(part), note | {"plan": plan.key})
 
 
 def read_notes(uri: str, plan: Plan) -> dict[int, dict]:
@@ -103,16 +112,23 @@ def read_notes(uri: str, plan: Plan) -> dict[int, dict]:
     found = listing(uri)
     written = [part for part in range(len(plan.ends)) if _note(part) in found]
     with ThreadPoolExecutor(_THREADS) as pool:
-        notes = list(pool.map(lambda part: read_note(uri, part), written))
+        notes = list(pool.map(lambda part: read_note(uri, part, plan), written))
     return {part: note for part, note in zip(written, notes, strict=True) if note}
 
 
-def read_note(uri: str, part: int) -> dict | None:
-    """A part's note, or None if the part isn't there as the note says."""
+def read_note(uri: str, part: int, plan: Plan) -> dict | None:
+    """A part's note; None if the part isn't there as it says, or a task of an ingest that was killed wrote it late."""
     note = read_json(uri, _note(part))
-    entry = note and note["entry"]
+    if not note or note.get("plan") != plan.key:
+        return None
+    entry = note["entry"]
     whole = not entry or size(uri, entry["file"]) == entry["bytes"]
     return note if whole else None
+
+
+def forget(uri: str, parts: list[int]) -> None:
+    """These parts will be made again."""
+    delete(uri, [_note(part) for part in parts])
 
 
 def tidy(uri: str) -> None:

@@ -4,23 +4,30 @@ import posixpath
 import re
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow.fs as pafs
 
-from datasets.storage import filesystem
+from datasets.storage import filesystem, split
 
 _WILDCARD = r"\*\*/|\*"
 
 
 def read_bytes(uri: str, what: str) -> bytes:
-    """A file's bytes, from a path or URI. `what` is its name in the ValueError that says it isn't there."""
+    """A file's bytes, from a path or URI. `what` is its name in the ValueError that says it isn't there.
+
+    Raises:
+        ValueError: there is no such file.
+        OSError: it can't be read now: a disk or a store that fails, or no permission.
+    """
     try:
         if "://" not in uri:
             return Path(uri).read_bytes()
-        fs, path = filesystem(uri)
-        with fs.open_input_stream(path) as stream:
+        folder, name = split(uri)  # each folder's filesystem is made once
+        fs, path = filesystem(folder)
+        with fs.open_input_stream(f"{path}/{name}") as stream:
             return stream.read()
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"no {what}: {uri} ({error.strerror or error})") from error
 
 
@@ -55,12 +62,12 @@ class RawFolder:
 
     def uri(self, path: str) -> str:
         """The full path or URI of a file in the folder."""
-        return f"{self.base}/{path}{self.query}"
+        return f"{self.base}/{self._quoted(path)}{self.query}"
 
     def at(self, path: str) -> "RawFolder":
         """A folder below this one, or "..", the one above (of a whole bucket: itself)."""
         if path != "..":
-            return RawFolder(f"{self.base}/{path}{self.query}")
+            return RawFolder(self.uri(path))
         above = posixpath.dirname(self.base)
         return self if above.endswith(":/") else RawFolder(f"{above or '/'}{self.query}")
 
@@ -77,7 +84,10 @@ class RawFolder:
         return sorted(info.base_name for info in self._list(path, False) if info.type == pafs.FileType.Directory)
 
     def match(self, globs: tuple[str, ...]) -> dict[tuple[str, ...], str]:
-        """Files that match: what the wildcards stand for → path. Of several globs the first counts."""
+        """Files that match: what the wildcards stand for → path. Of several globs the first counts.
+
+        Nothing hidden matches: ._NAME, which macOS leaves beside NAME in archives, .ipynb_checkpoints, .Trash-1000.
+        """
         found: dict[tuple[str, ...], str] = {}
         for glob in reversed(globs):
             folder = fixed_folder(glob)
@@ -85,13 +95,15 @@ class RawFolder:
             for info in self._list(folder, deep):
                 path = info.path[len(self.root) + 1 :]
                 key = _pattern(glob).fullmatch(path)
-                # ._NAME is what macOS leaves beside NAME in archives
-                if key and info.type == pafs.FileType.File and not info.base_name.startswith("."):
+                if key and info.type == pafs.FileType.File and "/." not in f"/{path}":
                     found[key.groups()] = path
         return found
 
     def _list(self, path: str, recursive: bool) -> list[pafs.FileInfo]:
         return self.fs.get_file_info(pafs.FileSelector(self._full(path), allow_not_found=True, recursive=recursive))
+
+    def _quoted(self, path: str) -> str:
+        return quote(path) if "://" in self.base else path
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}".rstrip("/") or "/"

@@ -13,6 +13,7 @@ from datasets.raw_folder import read_bytes
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
+_UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 _SWAPPING = (5, 6, 7, 8)  # EXIF orientations that turn by 90°
 
 # what a file of colours ends with → what the file of ids beside it ends with
@@ -45,7 +46,7 @@ def _read_ids(data: bytes, path: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as label:
             ids, kind = np.asarray(label), label.format
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"the label can't be decoded: {path}") from error
     if kind == "JPEG":
         raise ValueError(f"the label is a JPEG, which changes ids: save it without loss ({path})")
@@ -96,7 +97,7 @@ def orientation(image: bytes) -> int:
     try:
         with Image.open(io.BytesIO(image)) as opened:
             return opened.getexif().get(_ORIENTATION, 1)
-    except (UnidentifiedImageError, OSError, SyntaxError):
+    except _UNREADABLE:
         return 1
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -33,6 +33,15 @@ def join(uri: str, *names: str) -> str:
         return str(Path(uri, *names))
     parts = urlsplit(uri)
     return parts._replace(path="/".join((parts.path.rstrip("/"), *names))).geturl()
+
+
+def split(uri: str) -> tuple[str, str]:
+    """A file's folder, as a path or URI, and its name, of which a URI's is no longer quoted."""
+    if "://" not in uri:
+        return str(Path(uri).parent), Path(uri).name
+    base, question, options = uri.partition("?")
+    folder, _, name = base.rpartition("/")
+    return f"{folder}{question}{options}", unquote(name)
 
 
 def listing(uri: str) -> dict[str, int | None]:

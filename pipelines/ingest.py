@@ -14,7 +14,7 @@ from datasets.codecs import IMAGE_CODECS
 from datasets.convert import convert, id_table
 from datasets.labels import CLASSES
 from datasets.layouts import Layout, Pair, get_layout, layout_names
-from datasets.parts import Plan, part_file, prepare, read_note, read_notes, tidy, write_note
+from datasets.parts import Plan, forget, part_file, prepare, read_note, read_notes, tidy, write_note
 from datasets.shards import Manifest, exists, read_manifest, write_file, write_manifest
 from pipelines.cluster import connect
 from pipelines.ingest_plan import make_plan
@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", help="where shards go: a path, s3:// or gs://")
     parser.add_argument("--split", help="default: the only split there is, or train")
     parser.add_argument("--name", help="the domain's name in reports; default: the layout's")
-    parser.add_argument("--limit", type=int, help="take this many evenly spread pairs")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--limit", type=int, help="take this many evenly spread pairs")
+    some.add_argument(
+        "--without", type=int, metavar="N", help="leave out the pairs that --limit N takes, which are then held out"
+    )
     parser.add_argument(
         "--codec",
         choices=IMAGE_CODECS,
@@ -50,17 +54,31 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     started, args.out = time.time(), absolute(args.out)
     layout, split, pairs = get_layout(args.layout).find(args.raw, args.split)
-    if args.limit:
-        pairs = [pairs[i] for i in sorted({int(i) for i in np.linspace(0, len(pairs) - 1, args.limit).round()})]
+    pairs = _some(pairs, args.limit, args.without)
     plan = make_plan(pairs, layout, split, args.name or layout.domain(split), args.codec)
     prepare(args.out, plan, args.overwrite)
     if not exists(args.out):  # else it was killed while it tidied up
         _make_parts(args.out, plan, layout, pairs)
-        manifest = _summarize(list(read_notes(args.out, plan).values()), plan, layout)
-        _refuse_bad(manifest, len(pairs), args.max_bad)
+        notes = read_notes(args.out, plan)
+        manifest = _summarize(list(notes.values()), plan, layout)
+        if reason := _too_bad(manifest, len(pairs), args.max_bad):
+            forget(args.out, [part for part, note in notes.items() if note["quarantined"]])
+            raise ValueError(reason)
         write_manifest(args.out, manifest)
     tidy(args.out)
     return _close(args.out, time.time() - started)
+
+
+def _some(pairs: list[Pair], limit: int | None, without: int | None) -> list[Pair]:
+    """Those that --limit and --without leave. Raises ValueError if that is none."""
+    if limit is None and without is None:
+        return pairs
+    spread = set(np.linspace(0, len(pairs) - 1, max(limit or without or 0, 0)).round().astype(int).tolist())
+    left = [pair for i, pair in enumerate(pairs) if (i in spread) == (without is None)]
+    if not left:
+        option = f"--limit {limit}" if without is None else f"--without {without}"
+        raise ValueError(f"ingest: {option} leaves none of {len(pairs)} pairs: choose another number")
+    return left
 
 
 def _close(out: str, seconds: float) -> dict[str, Any]:
@@ -122,7 +140,7 @@ class Writer:
     """Runs in Ray Data's tasks: a chunk of pairs → a Parquet file and a note of what is in it."""
 
     def __init__(self, out: str, plan: Plan, layout: Layout):
-        self.out, self.codec, self.table = out, plan.codec, id_table(layout)
+        self.out, self.plan, self.table = out, plan, id_table(layout)
         self.origin = {"dataset": plan.dataset, "split": plan.split}
 
     def __call__(self, chunk: dict) -> dict[str, Any]:
@@ -134,17 +152,17 @@ class Writer:
             return told | {"failed": str(error)}
 
     def _make(self, part: int, pairs: list[dict]) -> dict:
-        note = read_note(self.out, part)  # a task that died as it ended is run again
+        note = read_note(self.out, part, self.plan)  # a task that died as it ended is run again
         if note is None:
             note = {"quarantined": [], "sizes": {}, "class_pixels": [0] * len(CLASSES)}
             note["entry"] = write_file(self.out, part_file(part), self._rows(pairs, note))
-            write_note(self.out, part, note)
+            write_note(self.out, part, self.plan, note)
         return note
 
     def _rows(self, pairs: list[dict], note: dict) -> Iterator[dict]:
         for pair in pairs:
             try:
-                row = convert(Pair(**pair), self.table, self.codec)
+                row = convert(Pair(**pair), self.table, self.plan.codec)
             except ValueError as error:
                 note["quarantined"].append({"name": pair["name"], "reason": str(error)})
                 continue
@@ -171,8 +189,9 @@ def _summarize(notes: list[dict], plan: Plan, layout: Layout) -> Manifest:
     )
 
 
-def _refuse_bad(manifest: Manifest, total: int, max_bad: float) -> None:
+def _too_bad(manifest: Manifest, total: int, max_bad: float) -> str | None:
     bad = manifest.quarantined
-    if len(bad) > max_bad * total or not manifest.samples:
-        reasons = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in bad[:3])
-        raise ValueError(f"{len(bad)} of {total} samples are bad ({reasons}): mend them, or allow more with --max-bad")
+    if len(bad) <= max_bad * total and manifest.samples:
+        return None
+    reasons = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in bad[:3])
+    return f"{len(bad)} of {total} samples are bad ({reasons}): mend them, or allow more with --max-bad"

@@ -8,7 +8,7 @@ import numpy as np
 from datasets.convert import convert, id_table
 from datasets.layouts import Layout, Pair
 from datasets.parts import Plan
-from datasets.storage import listing
+from datasets.storage import listing, split
 
 _FILE_BYTES = 128 << 20
 _FILE_SAMPLES = 256
@@ -54,9 +54,7 @@ def _sizes(files: tuple[str, ...]) -> list[int | None]:
     folders: dict[str, dict[str, int | None]] = {}
     sizes = []
     for file in files:
-        path, mark, query = file.partition("?") if "://" in file else (file, "", "")
-        parent, _, name = path.rpartition("/")
-        folder = f"{parent}{mark}{query}"
+        folder, name = split(file)
         if folder not in folders:
             folders[folder] = listing(folder)
         sizes.append(folders[folder].get(name))

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from datasets import storage
 from datasets.raw_folder import RawFolder, fixed_folder
@@ -129,15 +129,16 @@ def _matching(pattern: str) -> tuple[str, list[str]]:
 
 
 def _below(folder: str, pattern: str) -> tuple[str, list[str]]:
-    """A folder, and the images below it that match, sorted; files whose names begin with a dot are none."""
+    """A folder, and the images below it that match, sorted; what is hidden, or in a hidden folder, is none."""
     if "://" not in folder:
-        found = [path.as_posix() for path in Path(folder).glob(pattern) if path.name[0] != "." and path.is_file()]
+        below = [path for path in Path(folder).glob(pattern) if path.is_file()]
+        found = [path.as_posix() for path in below if "/." not in f"/{path.relative_to(folder).as_posix()}"]
         return folder, sorted(path for path in found if path.lower().endswith(ENDINGS))
     if folder.startswith(("http://", "https://")):
         raise ValueError(f"images {folder}: a web server lists no files: give a list of addresses, one a line, as .txt")
     store = RawFolder(folder)
     found = sorted(path for path in store.match((pattern,)).values() if path.lower().endswith(ENDINGS))
-    return folder, [store.uri(quote(path)) for path in found]
+    return folder, [store.uri(path) for path in found]
 
 
 def _checked(found: tuple[str, list[str]], out: str, images: str) -> Images:

@@ -6,6 +6,7 @@ import pytest
 
 from datasets.layouts import get_layout
 from datasets.raw_folder import RawFolder, fill, read_bytes
+from pipelines.ingest_plan import make_plan
 
 IMAGES = "leftImg8bit/{split}/*/*_leftImg8bit.png"
 
@@ -37,6 +38,35 @@ def test_hidden_files_and_links(cities, tmp_path, raw_files):
         (tmp_path / "raw" / part).symlink_to(cities / part)
     _, _, pairs = get_layout("cityscapes").find(str(tmp_path / "raw"))
     assert [pair.name for pair in pairs] == ["ulm/ulm_1"]
+
+
+def test_hidden_folders(tmp_path, raw_files):
+    for folder in ("", ".ipynb_checkpoints/", ".Trash-1000/files/", "b.c/"):
+        raw_files.image(tmp_path / f"photos/{folder}1.png")
+    assert set(RawFolder(str(tmp_path)).match(("photos/**/*.png",)).values()) == {"photos/1.png", "photos/b.c/1.png"}
+    assert len(RawFolder(str(tmp_path / "photos/.Trash-1000")).match(("files/*.png",))) == 1
+
+
+@pytest.mark.parametrize("name", ["day 1", "ü", "a#b", "a%20b", "a=b+c", "a?b"])
+def test_names_that_a_uri_quotes(cities, raw_files, name):
+    for part, file in (("leftImg8bit", "leftImg8bit.png"), ("gtFine", "gtFine_labelIds.png")):
+        (cities / part / "val/ulm").rename(cities / part / f"val/{name}")
+        (cities / part / f"val/{name}/ulm_1_{file}").rename(cities / part / f"val/{name}/{name}_{file}")
+    layout, split, pairs = get_layout("cityscapes").find(f"file://{cities}")
+    assert [pair.name for pair in pairs] == [f"{name}/{name}"]
+    assert raw_files.converted(layout, pairs[0]) == [0] * 24
+    plan = make_plan(pairs, layout, split, "cities", "original")
+    assert plan == make_plan(get_layout("cityscapes").find(str(cities))[2], layout, split, "cities", "original")
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), PermissionError(13, "Permission denied")])
+def test_what_cannot_be_read_now_is_not_missing(cities, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=error.strerror):
+        read_bytes(str(cities / "gtFine/val/ulm/ulm_1_gtFine_labelIds.png"), "label")
 
 
 def test_paths_of_windows(cities, monkeypatch):

@@ -58,6 +58,12 @@ def test_what_holds_no_ids_is_refused(gtav, raw_files):
     assert "float32, not whole numbers" in raw_files.reason(layout, pair)
 
 
+def test_a_label_of_impossible_size_is_refused(gtav, raw_files, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    layout, pair = gtav
+    assert "label can't be decoded" in raw_files.reason(layout, pair)
+
+
 @pytest.mark.parametrize(
     ("turn", "label_size", "words"),
     [

@@ -56,6 +56,33 @@ def test_too_many_bad_samples_fail(raw, tmp_path, run_command):
         Shards(str(tmp_path / "out"))
 
 
+def test_mended_samples_of_the_same_size_are_read_again(raw, tmp_path, run_command, monkeypatch, capfd):
+    monkeypatch.setattr("pipelines.ingest_plan._FILE_SAMPLES", 2)
+    labels = [raw / f"labels/0000{index}.png" for index in (1, 2, 3)]
+    kept = [label.read_bytes() for label in labels]
+    for label, data in zip(labels, kept, strict=True):
+        label.write_bytes(bytes(len(data)))
+    with pytest.raises(ValueError, match="3 of 10 samples are bad"):
+        run_command("ingest", "gtav", raw, tmp_path / "out")
+    for label, data in zip(labels, kept, strict=True):
+        label.write_bytes(data)
+    capfd.readouterr()
+    assert run_command("ingest", "gtav", raw, tmp_path / "out")["samples"] == 10
+    assert "3 of 5 files are there already" in capfd.readouterr().err
+
+
+def test_held_out_samples(streets, tmp_path, run_command):
+    names = {}
+    for option in ("--limit", "--without"):
+        out = tmp_path / option
+        assert run_command("ingest", "gtav", streets.raw_gtav, out, option, 3)["samples"] == len(Shards(str(out)))
+        names[option] = [Shards(str(out)).read(i).name for i in range(len(Shards(str(out))))]
+    assert len(names["--limit"]) == 3 and len(names["--without"]) == 7
+    assert sorted(sum(names.values(), [])) == [pair.name for pair in get_layout("gtav").find(streets.raw_gtav)[2]]
+    with pytest.raises(ValueError, match="--without 10 leaves none of 10 pairs"):
+        run_command("ingest", "gtav", streets.raw_gtav, tmp_path / "none", "--without", 10)
+
+
 def test_same_input_same_bytes(streets, tmp_path, run_command):
     run_command("ingest", "gtav", streets.raw_gtav, tmp_path / "again", "--name", "game")
     for file in Path(streets.game).iterdir():

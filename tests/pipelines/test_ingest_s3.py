@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
+from datasets.raw_folder import read_bytes
 from datasets.shards import MANIFEST, Shards, decode, exists
 from datasets.storage import filesystem, join, listing
 from pipelines.settings import absolute
@@ -51,15 +52,24 @@ def test_overwritten_and_refused(streets, bucket, run_command):
     assert run_command("ingest", "gtav", streets.raw_gtav, uri, "--overwrite", "--limit", 3)["samples"] == 3
 
 
-def test_raw_data_in_the_store(streets, bucket, run_command, tmp_path):
-    fs, path = filesystem(bucket.format("raw"))
+@pytest.mark.parametrize("folder", ["raw", "raw%20streets%20%231"])
+def test_raw_data_in_the_store(streets, bucket, run_command, tmp_path, folder):
+    raw = bucket.format(folder)
+    fs, path = filesystem(raw)
     for file in Path(streets.raw_gtav).rglob("*.png"):
         name = file.relative_to(streets.raw_gtav).as_posix()
         fs.create_dir(f"{path}/{name}".rpartition("/")[0])
         with fs.open_output_stream(f"{path}/{name}") as stream:
             stream.write(file.read_bytes())
-    result = run_command("ingest", "gtav", bucket.format("raw"), tmp_path / "out", "--name", "game")
+    result = run_command("ingest", "gtav", raw, tmp_path / "out", "--name", "game")
     assert result["digest"] == Shards(streets.game).manifest.digest
+
+
+def test_a_store_that_is_away_sets_no_sample_apart(bucket):
+    with pytest.raises(ValueError, match="no image: s3://streets/gone"):
+        read_bytes(bucket.format("gone/a.png"), "image")
+    with pytest.raises(OSError, match="AWS Error"):
+        read_bytes("s3://streets/a.png?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1", "image")
 
 
 def test_a_store_that_is_away_is_no_damage(streets, run_command):

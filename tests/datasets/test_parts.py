@@ -1,0 +1,36 @@
+"""The folder of an ingest: nothing of others is removed, and no part of another ingest is taken for its own."""
+
+from dataclasses import replace
+
+import pytest
+
+from datasets.parts import PLAN, Plan, forget, prepare, read_note, read_notes, write_note
+
+PLANNED = Plan("game", "gtav", "all", "original", 4, "0123", (2, 4))
+NOTE = {"entry": None, "quarantined": []}
+
+
+@pytest.mark.parametrize("name", ["part-2.csv", "part-00000-5f3c.snappy.parquet", "manifest.json.old", "letter.txt"])
+def test_nothing_that_no_ingest_wrote_is_removed(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"holds {name}, which no ingest wrote"):
+        prepare(str(tmp_path), PLANNED, overwrite=True)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_an_ingest_left_is_removed(tmp_path):
+    for name in ("part-00000.parquet", "part-00001.json.0badcafe.partial", "manifest.json"):
+        (tmp_path / name).touch()
+    prepare(str(tmp_path), PLANNED, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == [PLAN]
+
+
+def test_a_late_part_of_another_ingest_does_not_count(tmp_path):
+    other = replace(PLANNED, dataset="another game")
+    prepare(str(tmp_path), PLANNED, overwrite=False)
+    write_note(str(tmp_path), 0, other, NOTE)
+    write_note(str(tmp_path), 1, PLANNED, NOTE)
+    assert read_note(str(tmp_path), 0, PLANNED) is None
+    assert list(read_notes(str(tmp_path), PLANNED)) == [1]
+    forget(str(tmp_path), [0, 1])
+    assert not read_notes(str(tmp_path), PLANNED)
