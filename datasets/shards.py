@@ -219,6 +219,13 @@ class Shards:
                 self._lose(file, str(error))
         return np.zeros(shape, np.int64)
 
+    def footers(self) -> Iterator[pq.FileMetaData]:
+        """Of each file that isn't `lost`: a row group a sample. Raises Damaged if one can't be read."""
+        for entry in self.manifest.files:
+            if entry["file"] not in self.lost:
+                with _naming(f"shards {self.uri}: {entry['file']} can't be read"):
+                    yield _open(self.uri, entry["file"], self.manifest.digest).metadata
+
     def read(self, index: int) -> Sample:
         """The index-th sample, still encoded. Raises Damaged if its file is `lost` or can't be read there."""
         file, row_group = self.locate(index)

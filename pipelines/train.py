@@ -3,7 +3,9 @@
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from itertools import product
 from typing import Any
 
 import ray
@@ -11,6 +13,8 @@ from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig,
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from datasets import overlap
+from datasets.sample import Damaged
 from datasets.shards import Shards
 from pipelines import models, preemption, resources, tracking
 from pipelines.cluster import connect
@@ -122,7 +126,9 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     Returns:
         What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.
     """
-    shards = check_feed(recipe) + [Shards(uri) for uri in recipe.data.val + recipe.data.source_val]
+    trained_on, held_out = check_feed(recipe), [Shards(uri) for uri in recipe.data.source_val]
+    _tell_of_shared(held_out, trained_on)
+    shards = trained_on + [Shards(uri) for uri in recipe.data.val] + held_out
     segmentor = build_for_training(recipe)
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
@@ -130,6 +136,18 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     digests = {each.uri: each.manifest.digest for each in shards}
     origin = {"commit": tracking.commit(), "seed": recipe.seed, "shards": digests}
     return origin | {"trained_parameters": trained}
+
+
+def _tell_of_shared(held_out: list[Shards], trained_on: list[Shards]) -> None:
+    for chosen_on, source in product(held_out, trained_on):
+        count = 0
+        with suppress(Damaged):  # only advice: what reads the samples decides whether they are skipped
+            count = overlap.shared(chosen_on, source)
+        if count:
+            say(
+                f"warning: data.source_val: {count} of {len(chosen_on)} samples in {chosen_on.uri} are trained on, in "
+                f"{source.uri}: no fair choice; ingest --limit N holds N samples out, and --without N takes the others"
+            )
 
 
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:

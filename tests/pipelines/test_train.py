@@ -153,7 +153,7 @@ def test_accumulated_parts(streets, tmp_path, run_command):
 
 
 @pytest.mark.parametrize("chosen_on", ["source", "target"])
-def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, run_command, chosen_on):
+def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, run_command, chosen_on, capfd):
     own = {
         "data.source_val": streets.game,
         "train.keep_best": chosen_on,
@@ -161,6 +161,7 @@ def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, r
         "optimizer.lr": 0.01,
     }
     result = run_command("train", RECIPE, *settings(streets, tmp_path, **own))
+    assert f"warning: data.source_val: 10 of 10 samples in {streets.game} are trained on" in capfd.readouterr().err
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     name = "source_mIoU" if chosen_on == "source" else "mIoU"
     history = {m.step: m.value for m in client.get_metric_history(result["mlflow_run_id"], name)}
