@@ -14,7 +14,7 @@ from pipelines.settings import absolute
 from pipelines.terminal import say
 from rein_core import build_segmentor
 from rein_core.authors import our_names, section_from_authors, vfm_from_release
-from rein_core.checkpoint import load_state, save_checkpoint
+from rein_core.checkpoint import check_replaceable, load_state, save_checkpoint
 from rein_core.vfms import read_weights
 
 _VFM_FILE = "vfm.safetensors"
@@ -36,8 +36,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: every key must find its place.
 
     Raises:
-        ValueError: a config or weights of another kind, no VFM among the files, or keys that do not fit, all listed.
+        ValueError: a config or weights of another kind, no VFM among the files, keys that do not fit, all listed, or an
+            OUT that holds something else.
     """
+    check_replaceable(args.out)
     config = read_config(args.config)
     trained, vfm_file = sort_weights(config, args.weights, Path(args.out))
     section = section_from_authors(config, vfm_file)

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from pipelines.optimizer import build_optimizer
 from pipelines.settings import Recipe
-from rein_core.checkpoint import load_trained
+from rein_core.checkpoint import TRAINER, load_trained
 from rein_core.ema import Ema
 from rein_core.precision import grad_scaler
 
-FILE = "trainer.pt"
 _SMALLEST_SCALE = 2.0**-16
 
 
@@ -92,7 +91,7 @@ class TrainerState:
             "schedule": _plain(self.schedule.state_dict()),
             "scaler": self.scaler.state_dict(),
         }
-        torch.save(state | ({"weights": self.ema.weights()} if self.ema else {}), folder / FILE)
+        torch.save(state | ({"weights": self.ema.weights()} if self.ema else {}), folder / TRAINER)
 
     def load(self, folder: Path) -> int:
         """Loads trained weights and all of the state in place, and returns the number of finished steps.
@@ -101,7 +100,7 @@ class TrainerState:
             ValueError: the weights or the optimizer's groups are of another model.
         """
         load_trained(self.segmentor, folder)
-        state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+        state = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if state.get("scaler"):

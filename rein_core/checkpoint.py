@@ -17,6 +17,8 @@ from rein_core.segmentor import build_segmentor
 WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
 VFM = "vfm.safetensors"
 """Where a checkpoint brings the VFM's weights along, for places that can't fetch them."""
+TRAINER = "trainer.pt"
+"""What only training needs; the trainer writes it."""
 
 
 def trained_state(segmentor: nn.Module) -> dict[str, Tensor]:
@@ -34,8 +36,12 @@ def save_checkpoint(folder: str | Path, segmentor: nn.Module, recipe: dict, prov
     Args:
         recipe: the whole recipe; its `model` section builds the segmentor.
         provenance: commit, seed, shards' digests …; the VFM's name and digest are added.
+
+    Raises:
+        ValueError: as `check_replaceable`.
     """
     folder = Path(folder)
+    check_replaceable(folder)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -45,6 +51,21 @@ def save_checkpoint(folder: str | Path, segmentor: nn.Module, recipe: dict, prov
     (partial / RECIPE).write_text(json.dumps(description, indent=2))
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
+
+
+def check_replaceable(folder: str | Path) -> None:
+    """Raises ValueError if a checkpoint that is written there would replace anything but an older one."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: name a new or empty folder, or an older checkpoint to replace")
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if names and not {WEIGHTS, RECIPE} <= names <= {WEIGHTS, RECIPE, VFM, TRAINER}:
+        held = sorted(names - {WEIGHTS, RECIPE}) or sorted(names)
+        more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+        raise ValueError(
+            f"{folder} holds what is no checkpoint ({', '.join(held[:3])}{more}), and one takes the place of the whole "
+            "folder: name a new or empty folder, or an older checkpoint to replace"
+        )
 
 
 def vfm_identity(segmentor: nn.Module) -> dict[str, str] | None:

@@ -116,6 +116,19 @@ def test_what_does_not_fit_is_listed(released, tmp_path, run_command):
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_but_a_checkpoint_is_replaced(released, tmp_path, run_command):
+    folder, out = released[0], tmp_path / "out"
+    argv = ("import-authors", folder / "config.json", folder / "all.pth")
+    (out / "thesis").mkdir(parents=True)
+    (out / "thesis/chapter.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"out holds what is no checkpoint \(thesis\).*name a new or empty folder"):
+        run_command(*argv, out)
+    assert (out / "thesis/chapter.tex").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(ValueError, match=r"chapter\.tex is a file"):
+        run_command(*argv, out / "thesis/chapter.tex")
+
+
 RENAMED = {
     "ReinsEVA2": {"q_proj.bias": "q_bias", "v_proj.bias": "v_bias", "mlp.norm": "mlp.ffn_ln", "mlp.fc1_g": "mlp.w1",
                   "mlp.fc1_x": "mlp.w2", "mlp.fc2": "mlp.w3"},

@@ -55,6 +55,19 @@ def test_saving_again_replaces(saved, tiny):
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
+def test_what_is_no_checkpoint_is_not_replaced(saved, tiny):
+    folder, segmentor = saved
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds what is no checkpoint \(notes.txt\)"):
+        save_checkpoint(folder, segmentor, {"model": tiny()}, {"commit": "def"})
+    assert (folder / "notes.txt").read_text() == "mine" and load_checkpoint(folder)[2]["commit"] == "abc"
+    for name in ("notes.txt", "recipe.json"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match=r"\(model.safetensors\)"):
+        save_checkpoint(folder, segmentor, {"model": tiny()}, {})
+    assert (folder / "model.safetensors").exists()
+
+
 def test_another_vfm_is_refused(saved, tiny):
     other = build_segmentor(tiny(vfm={"seed": 5}))
     with pytest.raises(ValueError, match="vit_tiny with weights random:0.*vit_tiny with weights random:5"):
