@@ -2,12 +2,11 @@
 
 import argparse
 import importlib
-import json
 import os
 import sys
 import traceback
 
-from pipelines.terminal import quiet, say
+from pipelines.terminal import quiet, say, to_json
 
 COMMANDS = {
     "scenes": ("pipelines.scenes", "draw procedural streets in the raw layout of a real data set"),
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         say("error: interrupted")
         return 130
     if as_json:
-        print(json.dumps(result), flush=True)
+        print(to_json(result), flush=True)
     return 0
 
 

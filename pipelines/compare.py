@@ -1,7 +1,7 @@
 """`compare`: several models side by side on the same samples, with confidence intervals of their differences."""
 
 import argparse
-import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import numpy as np
 
 from pipelines import evaluation, models, tracking
 from pipelines.html import comparison_page
+from pipelines.html.figures import known
 from pipelines.protocol import add_protocol_arguments, domains_of, protocol_of, workers_of
 from pipelines.recipe import parse_recipe
 from pipelines.scoring import score_all
-from pipelines.terminal import say
+from pipelines.terminal import say, to_json
 from rein_core.bootstrap import mean_interval
 
 PAGE, NUMBERS = "comparison.html", "comparison.json"
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The command: returns {"models", "domains": {name: {"mIoU": [a model], "difference": [a model] …}}, "mean"}.
+    """The command: returns {"models", "domains": {name: {"mIoU": [a model], "difference": [a model] …}}, "mean"}; None
+    stands for what no labelled pixel tells.
 
     Raises:
         ValueError: fewer than two models, no shards for them, or evaluations of other samples or at other sizes.
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         folder = Path(args.report)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).write_text(comparison_page(result), encoding="utf-8")
-        (folder / NUMBERS).write_text(json.dumps(result, indent=2))
+        (folder / NUMBERS).write_text(to_json(result, indent=2))
     return result
 
 
@@ -84,7 +86,7 @@ def score_model(model: str, shards: list[str], args: argparse.Namespace) -> Samp
 
 
 def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
-    """All models' scores and their differences to the first one's, in percent.
+    """All models' scores and their differences to the first one's, in percent; None where no labelled pixel tells.
 
     Raises:
         ValueError: they were not scored on the same samples.
@@ -95,8 +97,11 @@ def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
     for domain in found[0]:
         scores = [each[domain][0] for each in found]
         domains[domain] = _scores(scores) | {"difference": _differences([[each[domain]] for each in stacks])}
-    means = [round(float(np.mean([each["mIoU"][i] for each in domains.values()])), 2) for i in range(len(names))]
-    mean = {"mIoU": means, "difference": _differences([list(each.values()) for each in stacks])}
+    means = [np.mean([_number(each["mIoU"][i]) for each in domains.values()]) for i in range(len(names))]
+    mean = {
+        "mIoU": [known(round(float(value), 2)) for value in means],
+        "difference": _differences([list(each.values()) for each in stacks]),
+    }
     return {"models": names, "domains": domains, "mean": mean, "confidence": _CONFIDENCE, "draws": _DRAWS}
 
 
@@ -125,16 +130,21 @@ def _scores(scores: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "resolution": " | ".join(dict.fromkeys(each["resolution"] for each in scores)),
         "samples": scores[0]["samples"],
-        "mIoU": [each["mIoU"] for each in scores],
+        "mIoU": [known(each["mIoU"]) for each in scores],
         "IoU": {label: [each["IoU"].get(label) for each in scores] for label in classes},
     }
 
 
 def _differences(stacks: list[list[np.ndarray]]) -> list[dict[str, float] | None]:
-    """Of each model to the first one, which has none. Each has its domains' stacks."""
+    """Of each model to the first one, which has none, as has one that is no number. Each has its domains' stacks."""
     pairs = [list(zip(stacks[0], each, strict=True)) for each in stacks[1:]]
     intervals = [mean_interval(each, _DRAWS, confidence=_CONFIDENCE) for each in pairs]
-    return [None, *({name: round(value, 2) for name, value in each._asdict().items()} for each in intervals)]
+    told = [each if all(map(math.isfinite, each)) else None for each in intervals]
+    return [None, *(each and {name: round(value, 2) for name, value in each._asdict().items()} for each in told)]
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else score
 
 
 def table(result: dict[str, Any]) -> str:
@@ -154,5 +164,5 @@ def _cells(scores: dict[str, Any]) -> list[str]:
     cells = []
     for value, apart in zip(scores["mIoU"], scores["difference"], strict=True):
         interval = "{difference:+.1f} ({low:+.1f} to {high:+.1f})".format(**apart) if apart else ""
-        cells.append(f"{value:.1f} {interval}".strip())
+        cells.append(f"{evaluation.cell(value)} {interval}".strip())
     return cells

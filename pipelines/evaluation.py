@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from datasets.labels import LabelSpace
 from pipelines.scoring import Counts, Domain, Protocol, meter_of
+from pipelines.terminal import to_json
 from rein_core.boundary import BoundaryMeter
 from rein_core.calibration import CalibrationMeter
 from rein_core.metrics import ConfusionMeter
@@ -118,13 +119,13 @@ def table(result: dict[str, Any]) -> str:
     domains = result["domains"] | {f"{name}, all": scores for name, scores in result.get("pooled", {}).items()}
     classes = list(dict.fromkeys(name for domain in domains.values() for name in domain["IoU"]))
     head = ["IoU in %", *(_column(name, domain) for name, domain in domains.items())]
-    rows = [[name, *(_cell(d["IoU"].get(name)) for d in domains.values())] for name in classes]
+    rows = [[name, *(cell(d["IoU"].get(name)) for d in domains.values())] for name in classes]
     extras = [key for key in ("boundary_mIoU", "ECE") if any(key in domain for domain in domains.values())]
-    rows += [[f"**{key}**", *(f"**{_cell(d.get(key))}**" for d in domains.values())] for key in (*MEANS, *extras)]
+    rows += [[f"**{key}**", *(f"**{cell(d.get(key))}**" for d in domains.values())] for key in (*MEANS, *extras)]
     parts = [markdown([head, ["---"] * len(head), *rows])]
     for name, found in result.get("robustness", {}).items():
         head = [f"mIoU in %, {name}", "severity 1", "2", "3", "4", "5"]
-        rows = [[kind, *map(_cell, values)] for kind, values in found["kinds"].items()]
+        rows = [[kind, *map(cell, values)] for kind, values in found["kinds"].items()]
         parts.append(markdown([head, ["---"] * len(head), *rows]))
         parts.append(
             f"clean {found['clean']}, mean under corruption (mPC) {found['mPC']}, relative (rPC) {found['rPC']} %"
@@ -136,7 +137,8 @@ def _column(name: str, scores: dict[str, Any]) -> str:
     return f"{name} ({scores['samples']}; {scores['resolution']})" if "samples" in scores else name
 
 
-def _cell(value: float | None) -> str:
+def cell(value: float | None) -> str:
+    """A score in a table; nothing where there is none."""
     return "" if value is None else f"{value:.1f}"
 
 
@@ -155,7 +157,7 @@ def write(folder: Path, result: dict[str, Any], domains: list[Domain], counts: l
         for name, confusion in zip(found.names, found.confusions, strict=True)
     ]
     pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), folder / IMAGES)
-    (folder / METRICS).write_text(json.dumps(result, indent=2))
+    (folder / METRICS).write_text(to_json(result, indent=2))
 
 
 _SCHEMA = pa.schema([("domain", pa.string()), ("name", pa.string()), ("confusion", pa.list_(pa.int64()))])

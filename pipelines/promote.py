@@ -54,15 +54,27 @@ def _compare(args: argparse.Namespace, champion: str, challenger: str) -> dict[s
     models = [f"models:/{args.name}/{version}" for version in (champion, challenger)]
     found = comparison(models, [score_model(model, args.shards, args) for model in models])
     say(table(found))
-    differences = {domain: scores["difference"][1] for domain, scores in found["domains"].items()}
-    worse = {domain: each for domain, each in differences.items() if each["low"] <= 0}
+    _check_better(found, args.champion, champion, challenger)
+    return found
+
+
+def _check_better(found: dict[str, Any], alias: str, champion: str, challenger: str) -> None:
+    worse = {}
+    for domain, scores in found["domains"].items():
+        difference = scores["difference"][1]
+        if difference is None or not difference["low"] > 0:
+            worse[domain] = _figures(scores, difference)
     if worse:
-        figures = "; ".join(
-            f"{domain} {each['difference']:+.2f} mIoU ({each['low']:+.2f} to {each['high']:+.2f})"
-            for domain, each in worse.items()
-        )
+        figures = "; ".join(f"{domain} {words}" for domain, words in worse.items())
         raise ValueError(
             f"promote: version {challenger} is not better than version {champion} beyond the {found['confidence']:.0%} "
-            f"interval: {figures}; {args.champion} stays version {champion}"
+            f"interval: {figures}; {alias} stays version {champion}"
         )
-    return found
+
+
+def _figures(scores: dict[str, Any], difference: dict[str, float] | None) -> str:
+    if None in scores["mIoU"]:
+        return "has no labelled pixel: leave it out"
+    if difference is None:
+        return "has too few samples with a labelled pixel for an interval: add some"
+    return f"{difference['difference']:+.2f} mIoU ({difference['low']:+.2f} to {difference['high']:+.2f})"

@@ -1,6 +1,7 @@
 """A run's folder, on a disk or in an object store: Ray's checkpoints and snapshots, `run.json`, and the best so far."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -137,12 +138,13 @@ def _result(folder: str) -> Result | None:
 
 
 def best_score(folder: str, patience_seconds: float) -> float:
-    """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none."""
+    """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none, or it is no number."""
     files, path = _patient(storage.join(folder, BEST), patience_seconds)
     if files.get_file_info(f"{path}/{RECIPE}").type == pafs.FileType.NotFound:
         return -1.0
     with files.open_input_stream(f"{path}/{RECIPE}") as stream:
-        return json.loads(stream.read())["provenance"]["mIoU"]
+        score = json.loads(stream.read())["provenance"]["mIoU"]
+    return score if math.isfinite(score) else -1.0
 
 
 def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:

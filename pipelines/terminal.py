@@ -1,9 +1,12 @@
 """What the person at the terminal sees: our own lines of progress on stderr, and of the libraries only what matters."""
 
+import json
 import logging
+import math
 import os
 import sys
 import warnings
+from typing import Any
 
 
 def say(text: str) -> None:
@@ -17,6 +20,23 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def to_json(values: Any, **how: Any) -> str:
+    """JSON as every reader takes it: a number that is none (NaN) is null.
+
+    Args:
+        how: arguments of `json.dumps`.
+    """
+    return json.dumps(_without_nan(values), allow_nan=False, **how)
+
+
+def _without_nan(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _without_nan(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_without_nan(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def quiet() -> None:

@@ -1,5 +1,6 @@
 """The training loop that every Ray Train worker runs."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -138,10 +139,15 @@ class Loop:
         self.clock.lap("validation")
 
     def _keep_best(self, step: int) -> None:
-        """In the run's folder; the score of the one that is there is in its provenance, also after a resume."""
+        """In the run's folder; the score of the one that is there is in its provenance, also after a resume.
+
+        A score of shards without any labelled pixel is no number, and nothing is better or worse than that.
+        """
         chosen_on, run_dir = self.recipe.train.keep_best, self.config["run_dir"]
         score = self.metrics.get("source_mIoU" if chosen_on == "source" else "mIoU")
-        if score is None or score <= runs.best_score(run_dir, self.recipe.tracking.patience_seconds):
+        if score is None or not math.isfinite(score):
+            return
+        if score <= runs.best_score(run_dir, self.recipe.tracking.patience_seconds):
             return
         provenance = self.config["provenance"] | {"step": step, "chosen_on": chosen_on, "mIoU": score}
         with tempfile.TemporaryDirectory(prefix="best-") as temporary:

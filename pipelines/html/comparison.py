@@ -17,9 +17,9 @@ def comparison_page(comparison: dict) -> str:
 
     Args:
         comparison: {"models": [names, the first is the baseline], "domains": {domain: {"resolution", "samples",
-            "mIoU": [one a model], "difference": [None, {"difference", "low", "high"} …], "IoU": {class: [one a model,
-            or None]}}}, "mean": {"mIoU": […], "difference": […]}, "confidence": 0.95, "draws": 1000}. Scores and
-            differences in percent.
+            "mIoU": [one a model, or None], "difference": [None, {"difference", "low", "high"} or None …], "IoU":
+            {class: [one a model, or None]}}}, "mean": {"mIoU": […], "difference": […]}, "confidence": 0.95,
+            "draws": 1000}. Scores and differences in percent; None, or NaN, where no labelled pixel tells.
     """
     groups = [_group(name, values, comparison["models"]) for name, values in comparison["domains"].items()]
     mean = _group("Mean over domains", comparison["mean"], comparison["models"])
@@ -41,15 +41,19 @@ def comparison_page(comparison: dict) -> str:
 
 
 def _group(name: str, values: dict[str, Any], models: list[str]) -> dict[str, Any]:
-    best = max((score for score in map(known, values["mIoU"]) if score is not None), default=None)
+    scores, differences = [*map(known, values["mIoU"])], [*map(_told, values["difference"])]
+    best = max((score for score in scores if score is not None), default=math.nan)
     rows = [
         {"model": model, "place": place, "miou": score, "best": score == best, "difference": difference}
         | {"verdict": difference and verdict(difference)}
-        for place, (model, score, difference) in enumerate(
-            zip(models, values["mIoU"], values["difference"], strict=True)
-        )
+        for place, (model, score, difference) in enumerate(zip(models, scores, differences, strict=True))
     ]
     return {"name": name, "resolution": values.get("resolution"), "samples": values.get("samples"), "rows": rows}
+
+
+def _told(difference: dict[str, float] | None) -> dict[str, float] | None:
+    """The difference, or None where it or an end of its interval is no number."""
+    return difference if difference and all(math.isfinite(difference[end]) for end in _ENDS) else None
 
 
 def verdict(difference: dict[str, float]) -> str:

@@ -44,6 +44,11 @@ def test_the_best_is_replaced_whole(folder, tmp_path):
     assert files.open_input_stream(f"{path}/model.safetensors").read() == b"weights 20.5"
 
 
+def test_a_best_score_that_is_no_number_is_none(tmp_path):
+    runs.put_best(str(tmp_path / "run"), checkpoint(tmp_path / "nan", float("nan")), 5)
+    assert runs.best_score(str(tmp_path / "run"), 5) == -1
+
+
 def test_a_name_is_no_path():
     with pytest.raises(ValueError, match=r"--name 'a/b': give a folder's name"):
         runs.Run.find("a/b", None)

@@ -1,11 +1,14 @@
 """A training step: every head's loss counts, and settings of the VFM need one."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
+from pipelines import worker
 from pipelines.clock import Clock
 from pipelines.recipe import parse_recipe
-from pipelines.worker import Step, build_for_training, to_mmseg
+from pipelines.worker import Loop, Step, build_for_training, to_mmseg
 
 HEAD = {"type": "FCNHead", "num_convs": 1, "num_classes": 19, "norm_cfg": {"type": "BN"}, "channels": 8}
 OWN = {
@@ -22,6 +25,19 @@ VFM = {
     "adapter": {"type": "adaptformer"},
     "decode_head": {"type": "linear"},
 }
+
+
+@pytest.mark.parametrize(("score", "before", "kept"), [(50.0, -1.0, True), (40.0, 50.0, False), (np.nan, -1.0, False)])
+def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
+    """Shards without any labelled pixel have one."""
+    loop, put = object.__new__(Loop), []
+    loop.recipe, loop.config = parse_recipe({"model": OWN}), {"run_dir": "/run", "provenance": {}}
+    loop.metrics, loop.segmentor, loop.tracker = {"source_mIoU": score}, None, mock.Mock()
+    monkeypatch.setattr(worker, "save_checkpoint", lambda *_: None)
+    monkeypatch.setattr(worker.runs, "best_score", lambda *_: before)
+    monkeypatch.setattr(worker.runs, "put_best", lambda *given: put.append(given))
+    loop._keep_best(3)
+    assert bool(put) == kept
 
 
 def batch() -> dict:
