@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: moves the alias, and returns the comparison; a first champion needs none.
 
     Raises:
-        ValueError: no such model or alias; or the challenger is not better: the alias stays, and the figures are told.
+        ValueError: no such model or alias; or the challenger is not better, and the figures are told, or the alias was
+            moved meanwhile: it stays.
     """
     for what, text in (("NAME", args.name), ("--from", args.challenger), ("--to", args.champion)):
         check_name(what, text)
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if challenger is None:
         raise ValueError(f"promote: {args.name} has no alias {args.challenger}: register it with --alias first")
     found = _compare(args, champion, challenger) if champion and champion != challenger else {}
+    _check_unmoved(args, champion)
     with refusals.asking():
         MlflowClient().set_registered_model_alias(args.name, args.champion, challenger)
     say(f"models:/{args.name}@{args.champion} is version {challenger} now" + f", before {champion}" * bool(champion))
@@ -48,6 +50,17 @@ def _version(name: str, alias: str) -> str | None:
         if error.error_code in tracking.UNKNOWN:
             return None
         raise ValueError(f"promote: MLflow at {refusals.where()}: {str(error).splitlines()[0]}") from error
+
+
+def _check_unmoved(args: argparse.Namespace, champion: str | None) -> None:
+    """Scoring takes hours; who was made champion in that time was not compared with."""
+    now = _version(args.name, args.champion)
+    if now != champion:
+        words = [f"version {each}" if each else "none" for each in (champion, now)]
+        raise ValueError(
+            f"promote: {args.name}@{args.champion} was {words[0]} when this began and is {words[1]} now: it stays "
+            "that; promote again to compare with that"
+        )
 
 
 def _compare(args: argparse.Namespace, champion: str, challenger: str) -> dict[str, Any]:

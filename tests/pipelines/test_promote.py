@@ -1,11 +1,13 @@
 """The registry's flow on a real store: a challenger that is better rises, one that is not is refused with figures."""
 
+import argparse
 import json
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
+from pipelines import promote
 from pipelines.recipe import load_recipe
 from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
@@ -35,22 +37,36 @@ def test_only_a_better_one_rises(checkpoint, streets, run_command, tmp_path):
     def register(train_id: int) -> dict:
         return run_command("register", checkpoint(train_id), "streets", "--alias", "challenger", "--storage", tmp_path)
 
-    def promote() -> dict:
+    def raise_challenger() -> dict:
         return run_command("promote", "streets", streets.camera, "--storage", tmp_path)
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     register(6)
-    assert promote() == {"name": "streets", "version": 1, "before": None, "comparison": {}}
+    assert raise_challenger() == {"name": "streets", "version": 1, "before": None, "comparison": {}}
     lineage = register(0)["lineage"]
     assert lineage["commit"] == "abc" and lineage["shards"] == {"here": "d1"}
     assert client.get_model_version("streets", "2").tags["shards"] == json.dumps(lineage["shards"])
-    promoted = promote()
+    promoted = raise_challenger()
     assert promoted["before"] == 1 and client.get_model_version_by_alias("streets", "champion").version == 2
     assert promoted["comparison"]["domains"]["camera"]["difference"][1]["low"] > 0
     register(6)
     with pytest.raises(ValueError, match=r"version 3 is not better than version 2 .* camera -\d.*stays version 2"):
-        promote()
+        raise_challenger()
     assert client.get_model_version_by_alias("streets", "champion").version == 2
+
+
+def test_a_champion_of_meanwhile_stays(monkeypatch):
+    """Another promotion ends while this one still scores."""
+    versions = {"challenger": ["2"], "champion": ["1", "3"]}
+    monkeypatch.setattr(promote, "_version", lambda name, alias: versions[alias].pop(0))
+    monkeypatch.setattr(promote, "_compare", lambda *_: {})
+    monkeypatch.setattr(promote.tracking, "configure", lambda *_: None)
+    monkeypatch.setattr(promote, "MlflowClient", None)
+    args = argparse.Namespace(name="m", challenger="challenger", champion="champion", storage="runs")
+    with pytest.raises(
+        ValueError, match="m@champion was version 1 when this began and is version 3 now: it stays that"
+    ):
+        promote.run(args)
 
 
 def test_without_a_challenger(run_command, streets, tmp_path):
