@@ -2,9 +2,12 @@
 
 import argparse
 import difflib
+import itertools
 import os
+import re
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from datasets.shards import Shards
 from pipelines.scoring import Domain, Protocol
 from pipelines.settings import Recipe
 
+_REFUSED = re.compile(r"[^\w.\- :/]")  # by MLflow in a name
 _FIFTEEN = tuple(kind for kind in KINDS if kind != "speckle_noise")
 
 
@@ -147,14 +151,34 @@ def evenly_spread(total: int, wanted: int | None) -> list[int]:
 
 
 def domain_names(sources: list[Shards]) -> list[str]:
-    """The data sets' names; with the split, then the folder, where two are the same."""
+    """The data sets' names; with the split, then the folder's name, where two are the same; numbered if they still are.
+
+    MLflow takes them as parts of its names.
+    """
     options = [
         [s.manifest.dataset for s in sources],
         [f"{s.manifest.dataset}/{s.manifest.split}" for s in sources],
-        [s.uri.rstrip("/") for s in sources],
+        [f"{s.manifest.dataset}/{s.manifest.split}/{_folder_name(s.uri)}" for s in sources],
     ]
+    options = [[_REFUSED.sub("_", name) for name in column] for column in options]
     names = []
     for choices in zip(*options, strict=True):
         unique = (choice for choice, column in zip(choices, options, strict=True) if Counter(column)[choice] == 1)
         names.append(next(unique, choices[-1]))
-    return names
+    return _numbered(names)
+
+
+def _folder_name(uri: str) -> str:
+    """The last part of a path or URI, without the options of a URI."""
+    path = urlsplit(uri).path if "://" in uri else uri
+    name = path.rstrip("/").rpartition("/")[2]
+    return name if name.strip(".") else "shards"
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """The first of those that are alike keeps its name, the second gets -2."""
+    found: list[str] = []
+    for name in names:
+        number = next(i for i in itertools.count(1) if (name if i == 1 else f"{name}-{i}") not in found)
+        found.append(name if number == 1 else f"{name}-{number}")
+    return found

@@ -225,9 +225,30 @@ class Tracker:
 
     def _log(self, values: dict[str, float], step: int, now: int) -> None:
         new = [Metric(name, float(value), now, step) for name, value in values.items() if step > self._logged(name)]
-        if new:
-            self.client.log_batch(self.run_id, metrics=new)
-            self._last |= {metric.key: step for metric in new}
+        try:
+            self._log_batch(new)
+        except MlflowException as error:
+            if error.error_code not in _HOPELESS or len(new) == 1:
+                raise
+            self._log_singly(new)
+
+    def _log_batch(self, metrics: list[Metric]) -> None:
+        if metrics:
+            self.client.log_batch(self.run_id, metrics=metrics)
+            self._last |= {metric.key: metric.step for metric in metrics}
+
+    def _log_singly(self, metrics: list[Metric]) -> None:
+        """One that is refused, such as for its name, has the whole batch refused: the others arrive without it."""
+        refused = {}
+        for metric in metrics:
+            try:
+                self._log_batch([metric])
+            except MlflowException as error:
+                if error.error_code not in _HOPELESS:
+                    raise
+                refused[metric.key] = error
+        if refused:
+            say(f"warning: MLflow refuses a result, {', '.join(refused)}: {next(iter(refused.values()))}")
 
     def _logged(self, name: str) -> int:
         """The last step at which the run has this number; -1 if there is none."""

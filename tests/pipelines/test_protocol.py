@@ -15,7 +15,24 @@ def test_names_of_domains_never_collide():
     apart = [shards("a", "val", "/1"), shards("b", "val", "/2")]
     assert domain_names(apart) == ["a", "b"]
     assert domain_names([*apart, shards("a", "train", "/3")]) == ["a/val", "b", "a/train"]
-    assert domain_names([*apart, shards("a", "val", "/3/")]) == ["/1", "b", "/3"]
+    assert domain_names([*apart, shards("a", "val", "/data/3/")]) == ["a/val/1", "b", "a/val/3"]
+    stored = [shards("a", "val", f"s3://bucket/{place}?endpoint_override=host:1") for place in ("x/f", "y/g/", "z/g")]
+    assert domain_names(stored) == ["a/val/f", "a/val/g", "a/val/g-2"]
+    odd = [shards("Straße (nachts)", "val,1", f"/{place}") for place in ("a=b", "ä+c", "")]
+    assert domain_names(odd) == [f"Straße _nachts_/val_1/{place}" for place in ("a_b", "ä_c", "shards")]
+
+
+@pytest.mark.parametrize(
+    "uris", [("/data/x", "/more/x"), ("s3://b/y?region=a", "/data//y/"), ("/a/(1)", "/a/[1]"), ("..", ".")]
+)
+def test_mlflow_takes_every_name(uris):
+    from mlflow.utils.validation import _validate_metric_name
+
+    sources = [argparse.Namespace(manifest=argparse.Namespace(dataset="a", split="val"), uri=uri) for uri in uris]
+    names = domain_names(sources)
+    assert len(set(names)) == 2
+    for name in names:
+        _validate_metric_name(f"val/{name}/IoU/traffic light")
 
 
 @pytest.mark.parametrize(

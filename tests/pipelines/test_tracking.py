@@ -65,6 +65,17 @@ def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
     assert capsys.readouterr().err.count("MLflow refuses a result") == 1
 
 
+def test_a_number_that_is_refused_takes_no_others_with_it(tmp_path, capsys):
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    for step in (1, 2):
+        tracker.metrics({"val/a/mIoU": 50.0 + step, "val//data/b/mIoU": 1.0, "val/(c)": 1.0, "mIoU": 40.0}, step)
+    tracker.finish()
+    assert tracker.client.get_run(tracker.run_id).data.metrics == {"val/a/mIoU": 52.0, "mIoU": 40.0}
+    assert [m.step for m in tracker.client.get_metric_history(tracker.run_id, "val/a/mIoU")] == [1, 2]
+    assert capsys.readouterr().err.count("MLflow refuses a result, val//data/b/mIoU, val/(c): ") == 2
+
+
 def test_numbers_arrive_where_pictures_can_not(tmp_path, capsys, monkeypatch):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
