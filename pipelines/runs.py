@@ -189,4 +189,8 @@ def _setting(recipe: Recipe, key: str) -> Any:
 
 
 def _has_parts(recipe: Recipe, key: str) -> bool:
-    return any(other.startswith(f"{key}.") for other in known_keys()) and isinstance(_setting(recipe, key), dict)
+    """A model of mmseg's own has none: our keys are few of its settings, so it is compared whole."""
+    value = _setting(recipe, key)
+    if not isinstance(value, dict) or (key == "model" and "type" in value):
+        return False
+    return any(other.startswith(f"{key}.") for other in known_keys())

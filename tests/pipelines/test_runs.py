@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 from datasets import storage
 from pipelines import runs
 from pipelines.cluster import ROOT
+from pipelines.recipe import parse_recipe
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -47,6 +48,31 @@ def test_the_best_is_replaced_whole(folder, tmp_path):
 def test_a_best_score_that_is_no_number_is_none(tmp_path):
     runs.put_best(str(tmp_path / "run"), checkpoint(tmp_path / "nan", float("nan")), 5)
     assert runs.best_score(str(tmp_path / "run"), 5) == -1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"backbone": {"type": "ResNet", "frozen_stages": 1}}, ["model"]),
+        ({"auxiliary_head": {"type": "FCNHead"}}, ["model"]),
+        ({"decode_head": {"type": "FCNHead", "channels": 8}}, ["model", "model.decode_head"]),
+        ({}, []),
+    ],
+)
+def test_a_change_in_a_model_of_mmsegs_own_is_named(change, named):
+    model = {"type": "EncoderDecoder", "backbone": {"type": "ResNet"}, "decode_head": {"type": "FCNHead"}}
+    before, after = (parse_recipe({"model": values}) for values in (model, model | change))
+    assert runs.changed_settings(before, after, runs.MAY_CHANGE) == named
+
+
+def test_a_change_in_a_model_of_ours_is_named_by_its_parts():
+    before, after, mmsegs = (
+        parse_recipe({"model": model})
+        for model in ({}, {"vfm": {"patch_size": 14}}, {"type": "EncoderDecoder", "backbone": {}})
+    )
+    assert runs.changed_settings(before, after, ()) == ["model.vfm.patch_size"]
+    for pair in ((before, mmsegs), (mmsegs, before)):
+        assert any(key.startswith("model") for key in runs.changed_settings(*pair, ()))
 
 
 def test_a_name_is_no_path():
