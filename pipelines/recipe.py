@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from pydantic import ValidationError
 
+from pipelines.model_settings import check_test_cfg
 from pipelines.settings import Recipe, Settings
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -132,6 +133,8 @@ def _parts(annotation: Any) -> list[type[Settings]]:
 
 def _check(recipe: Recipe) -> Recipe:
     train, weights = recipe.train, recipe.data.weights
+    if isinstance(recipe.model, dict):
+        _check_own_test_cfg(recipe.model.get("test_cfg"))
     if weights is not None and (len(weights) != len(recipe.data.train) or min(weights) <= 0):
         raise ValueError(
             f"recipe: data.weights={weights}: give one number above 0 for each of the {len(recipe.data.train)} "
@@ -145,6 +148,16 @@ def _check(recipe: Recipe) -> Recipe:
             + (f" times train.accumulate={train.accumulate}" if train.accumulate > 1 else "")
         )
     return recipe
+
+
+def _check_own_test_cfg(values: Any) -> None:
+    """Of a model of mmseg's own, which may have none."""
+    if values is not None and not isinstance(values, dict):
+        raise ValueError(f"recipe: model.test_cfg={values!r}: give a dict such as {{'mode': 'whole'}}")
+    try:
+        check_test_cfg({"mode": "whole"} if values is None else values)
+    except ValueError as error:
+        raise ValueError(f"recipe: model.test_cfg: {error}") from None
 
 
 def _check_elastic(recipe: Recipe) -> None:

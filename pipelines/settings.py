@@ -1,81 +1,11 @@
-"""All settings of a recipe, typed and explained."""
+"""All settings of a recipe, typed and explained; those of its `model` section are in model_settings.py."""
 
-import os
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
-
-def absolute(uri: str) -> str:
-    """A local path from the root, since workers run in other folders; a URI as it is.
-
-    Raises:
-        ValueError: the URI has a password in it, which would be in every log, checkpoint and MLflow run.
-    """
-    if "://" in uri and urlsplit(uri).password:
-        raise ValueError(
-            f"{urlsplit(uri).scheme}://…@{urlsplit(uri).hostname}: a key in a URI would be in logs and checkpoints: "
-            "give it by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role"
-        )
-    return uri if "://" in uri else os.path.abspath(uri)
-
-
-class Settings(BaseModel):
-    """Base of all settings: an unknown key is an error, and values are checked when they are set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class VFM(Settings):
-    """The frozen vision foundation model."""
-
-    name: str = Field("dinov2_small", description="a name that rein_core.vfms lists")
-    weights: str | None = Field(
-        None,
-        description="'hub', timm's hf-hub:ORG/NAME or MODEL.TAG, a file, or its URI (https://, s3://, gs://, file://); "
-        "None: random (for tests and the demo)",
-    )
-    patch_size: int = Field(16, ge=1, description="the patch kernel is resampled to this size, in pixels")
-    img_size: int = Field(
-        512, ge=16, description="position embeddings are resized for a square image of this size, in pixels"
-    )
-    resample: Literal["bicubic", "timm"] = Field(
-        "bicubic", description="the paper's plain bicubic, or timm's pseudo-inverse"
-    )
-    seed: int = Field(0, description="seed of random weights")
-    heads: int | None = Field(
-        None,
-        ge=1,
-        description="for smoke tests: a twin with random weights, as deep as the VFM and as wide as so many of its "
-        "attention heads; None: the VFM as released",
-    )
-
-    @field_validator("weights")
-    @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
-        from rein_core.vfms import is_hub_name  # takes seconds, and other settings do without
-
-        return value if value is None or is_hub_name(value) else absolute(value)
-
-
-class Model(Settings):
-    """VFM + adapter + head. A section with a `type` key goes to mmseg's registry instead, as it is."""
-
-    vfm: VFM = VFM()
-    adapter: dict[str, Any] = Field(
-        {"type": "rein"},
-        description="type: none, full, rein, fada, lora, dora, vpt, adaptformer or soma; and that adapter's settings",
-    )
-    decode_head: dict[str, Any] = Field(
-        {"type": "ReinMask2FormerHead"},
-        description="ReinMask2FormerHead, linear, semantic_fpn, or any head in mmseg's registry",
-    )
-    mean: tuple[float, float, float] | None = Field(
-        None, description="of red, green and blue, 0 to 255, taken from images; None: as in the VFM's pretraining"
-    )
-    std: tuple[float, float, float] | None = Field(None, description="images are divided by; None: as for the mean")
-    test_cfg: dict[str, Any] = Field({"mode": "whole"}, description="mmseg's: mode whole or slide, crop_size, stride")
+from pipelines.model_settings import Model
+from pipelines.settings_base import Settings, absolute
 
 
 class Augment(Settings):

@@ -8,13 +8,15 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import numpy as np
 import ray
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
+from torch import nn
 
 from datasets import overlap
-from datasets.sample import Damaged
+from datasets.sample import Damaged, one_line
 from datasets.shards import Shards
 from pipelines import models, preemption, resources, tracking
 from pipelines.cluster import connect
@@ -25,6 +27,9 @@ from pipelines.runs import Run, alone, last_checkpoint
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.worker import PHASES, build_for_training, train_worker
+from rein_core import predict_labels
+
+_GREY = (512, 512)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +126,7 @@ def _num_workers(recipe: Recipe) -> int | tuple[int, int]:
 
 
 def check_inputs(recipe: Recipe) -> dict[str, Any]:
-    """Opens the shards and builds the model once, so that bad input fails here and not on a cluster.
+    """Opens the shards, builds the model and predicts once, so that bad input fails here and not on a cluster.
 
     Returns:
         What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.
@@ -133,6 +138,7 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
+    check_window(segmentor, recipe)
     digests = {each.uri: each.manifest.digest for each in shards}
     origin = {"commit": tracking.commit(), "seed": recipe.seed, "shards": digests}
     return origin | {"trained_parameters": trained}
@@ -148,6 +154,26 @@ def _tell_of_shared(held_out: list[Shards], trained_on: list[Shards]) -> None:
                 f"warning: data.source_val: {count} of {len(chosen_on)} samples in {chosen_on.uri} are trained on, in "
                 f"{source.uri}: no fair choice; ingest --limit N holds N samples out, and --without N takes the others"
             )
+
+
+def check_window(segmentor: nn.Module, recipe: Recipe) -> None:
+    """Predicts one grey image, of a window's size where the model is tested by windows, as validation will.
+
+    Raises:
+        ValueError: the model takes no image of this size, or has no `test_cfg`.
+    """
+    test_cfg, augment = segmentor.test_cfg, recipe.data.augment
+    if not test_cfg or "mode" not in test_cfg:
+        raise ValueError("model.test_cfg: none, so nobody could test the model: set model.test_cfg={'mode': 'whole'}")
+    size = test_cfg["crop_size"] if test_cfg["mode"] == "slide" else augment.crop_size if augment else _GREY
+    try:
+        predict_labels(segmentor.eval(), np.full((*size, 3), 128, np.uint8))
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        divisor = getattr(segmentor.data_preprocessor, "size_divisor", None)
+        raise ValueError(
+            f"model.test_cfg={dict(test_cfg)}: the model can't predict an image of {size[0]}×{size[1]} "
+            f"({one_line(error)}): choose sides that it takes" + (f", multiples of {divisor}" if divisor else "")
+        ) from error
 
 
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:

@@ -1,5 +1,7 @@
 """Recipes: every file is valid, and a wrong key or value is named with the nearest valid one."""
 
+import json
+
 import pytest
 
 from pipelines.recipe import RECIPES, load_recipe, parse_recipe
@@ -59,6 +61,37 @@ def test_mistakes_are_named(values, words):
     with pytest.raises(ValueError) as caught:
         parse_recipe(values)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+SLIDE = {"mode": "slide", "crop_size": (64, 96), "stride": [42, 96]}
+OWN = {"type": "EncoderDecoder", "backbone": {"type": "ResNet"}}
+
+
+@pytest.mark.parametrize("section", [{}, OWN])
+@pytest.mark.parametrize(
+    ("test_cfg", "words"),
+    [
+        (SLIDE | {"mode": "slidee"}, "mode='slidee': give 'whole', or 'slide'"),
+        ({}, "mode=None"),
+        (SLIDE | {"crop_size": 64}, "crop_size=64: mode 'slide' needs"),
+        (SLIDE | {"crop_size": (64, 64, 64)}, r"crop_size=\(64, 64, 64\): mode"),
+        (SLIDE | {"stride": (42.5, 42)}, r"stride=\(42\.5, 42\): mode"),
+        (SLIDE | {"stride": (0, 42)}, r"stride=\(0, 42\): mode"),
+        ({"mode": "slide", "crop_size": (64, 64)}, "stride=None: mode"),
+        (SLIDE | {"stride": (42, 97)}, r"stride=\(42, 97\) exceeds crop_size=\(64, 96\)"),
+    ],
+)
+def test_windows_that_cant_be_are_named(section, test_cfg, words):
+    with pytest.raises(ValueError, match=f"^recipe: model.test_cfg: {words}"):
+        parse_recipe({"model": section | {"test_cfg": test_cfg}})
+
+
+@pytest.mark.parametrize("section", [{}, OWN])
+@pytest.mark.parametrize("test_cfg", [SLIDE | {"windows_per_batch": 2}, {"mode": "whole", "stride": None}])
+def test_windows_stay_as_they_are(section, test_cfg):
+    stored = json.loads(json.dumps(test_cfg))
+    assert parse_recipe({"model": section | {"test_cfg": test_cfg}}).model_section()["test_cfg"] == stored
+    assert "test_cfg" not in parse_recipe({"model": OWN}).model_section()
 
 
 def test_local_paths_become_absolute(tmp_path, monkeypatch):

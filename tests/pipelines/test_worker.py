@@ -1,5 +1,6 @@
 """A training step: every head's loss counts, and settings of the VFM need one."""
 
+from contextlib import nullcontext
 from unittest import mock
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from pipelines import worker
 from pipelines.clock import Clock
 from pipelines.recipe import parse_recipe
+from pipelines.train import check_window
 from pipelines.worker import Loop, Step, build_for_training, to_mmseg
 
 HEAD = {"type": "FCNHead", "num_convs": 1, "num_classes": 19, "norm_cfg": {"type": "BN"}, "channels": 8}
@@ -38,6 +40,23 @@ def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
     monkeypatch.setattr(worker.runs, "put_best", lambda *given: put.append(given))
     loop._keep_best(3)
     assert bool(put) == kept
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (VFM | {"test_cfg": {"mode": "slide", "crop_size": (64, 64), "stride": (42, 42)}}, None),
+        (VFM | {"test_cfg": {"mode": "whole"}}, None),
+        (OWN, None),
+        (VFM | {"test_cfg": {"mode": "slide", "crop_size": (100, 64), "stride": (42, 42)}},
+         r"model\.test_cfg=.*can't predict an image of 100×64 \(.*\): choose sides that it takes, multiples of 16"),
+        ({key: value for key, value in OWN.items() if key != "test_cfg"}, r"model\.test_cfg: none.*'mode': 'whole'"),
+    ],
+)  # fmt: skip
+def test_a_window_is_predicted_before_training(model, words):
+    recipe = parse_recipe({"model": model, "data": {"augment": {"crop_size": (64, 64)}}})
+    with pytest.raises(ValueError, match=words) if words else nullcontext():
+        check_window(build_for_training(recipe), recipe)
 
 
 def batch() -> dict:
