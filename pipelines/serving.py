@@ -32,8 +32,17 @@ from rein_core.inference import labels_of
 
 IMAGE, PIXELS = "image", "pixels"
 """The input columns: encoded images, and arrays; one of the two."""
-CONFIG: dict[str, Any] = {"max_pixels": 2**23, "max_bytes": 2**25, "vfm_weights": None}
-"""What an image may have, decoded and encoded, and where the VFM's weights lie if not where they were in training.
+CONFIG: dict[str, Any] = {
+    "max_pixels": 2**23,
+    "max_bytes": 2**25,
+    "max_rows": 256,
+    "max_total_pixels": 2**26,
+    "max_total_pixels_with_probabilities": 2**23,
+    "vfm_weights": None,
+}
+"""What an image may have, decoded and encoded. How many a request may, and of how many pixels in all, but always of one
+image; fewer where it asks for probabilities, which are 51 bytes a pixel of the answer. And where the VFM's weights lie
+if not where they were in training.
 
 `mlflow.pyfunc.load_model(uri, model_config={…})` changes it, and SERVING_MODEL_CONFIG='{…}' that of a server.
 """
@@ -70,6 +79,7 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
         if column is None:
             raise _refusal(f"there is no column {IMAGE} (encoded images) and none {PIXELS} (arrays): send one of them")
         wanted = bool((params or {}).get("probabilities"))
+        self._check_request(column, list(model_input[column]), wanted)
         rows = []
         for number, value in enumerate(model_input[column]):
             try:
@@ -79,6 +89,22 @@ class SegmentationModel(mlflow.pyfunc.PythonModel):
                 raise _refusal(f"{column}, row {number}: {error}") from error
             rows.append(self._row(image, wanted))
         return pd.DataFrame(rows, columns=["labels", "height", "width"] + ["probabilities"] * wanted)
+
+    def _check_request(self, column: str, values: list, with_probabilities: bool) -> None:
+        """By the sizes that headers say, before the first image is predicted: answers pile up until the last one is."""
+        if len(values) > self.config["max_rows"]:
+            raise _refusal(f"{len(values)} rows, and {self.config['max_rows']} are allowed: send fewer at a time")
+        what = "max_total_pixels" + "_with_probabilities" * with_probabilities
+        allowed, total = max(self.config[what], self.config["max_pixels"]), 0
+        for number, value in enumerate(values):
+            try:
+                width, height = size_of(value, self.config["max_pixels"], self.config["max_bytes"])
+            except ValueError as error:
+                raise _refusal(f"{column}, row {number}: {error}") from error
+            total += width * height
+            if total > allowed:
+                words = f"{allowed} are allowed in a request" + " with probabilities" * with_probabilities
+                raise _refusal(f"{column}, rows 0 to {number}: {total} pixels, and {words}: send fewer rows at a time")
 
     def _check_tested_size(self, image: np.ndarray) -> None:
         """A narrow image grows when its short edge does."""
@@ -107,14 +133,30 @@ def read_image(value: bytes | str | Path | np.ndarray | list, max_pixels: int, m
     Raises:
         ValueError: it is none, damaged, or larger than allowed; before it is decoded, as the header says its size.
     """
-    if isinstance(value, Path):
-        return _decoded(_read_file(value, max_bytes), max_pixels, max_bytes)
-    if isinstance(value, (bytes, bytearray)):
-        return _decoded(_without_base64(bytes(value)), max_pixels, max_bytes)
-    if isinstance(value, str):
-        return _decoded(_from_base64(value, max_bytes), max_pixels, max_bytes)
     if isinstance(value, (list, np.ndarray)):
         return _from_array(value, max_pixels)
+    return _decoded(_encoded(value, max_bytes), max_pixels, max_bytes)
+
+
+def size_of(value: bytes | str | Path | np.ndarray | list, max_pixels: int, max_bytes: int) -> tuple[int, int]:
+    """Width and height of an image as `read_image` takes it, which is not decoded for that.
+
+    Raises:
+        ValueError: it is none by its header, or larger than allowed.
+    """
+    if isinstance(value, (list, np.ndarray)):
+        nested = len(value) > 0 and isinstance(value[0], (list, np.ndarray))
+        return (len(value[0]), len(value)) if nested else (0, 0)  # read_image says what is wrong with it
+    return _header_size(_encoded(value, max_bytes), max_pixels, max_bytes)
+
+
+def _encoded(value: bytes | str | Path, max_bytes: int) -> bytes:
+    if isinstance(value, Path):
+        return _read_file(value, max_bytes)
+    if isinstance(value, (bytes, bytearray)):
+        return _without_base64(bytes(value))
+    if isinstance(value, str):
+        return _from_base64(value, max_bytes)
     raise ValueError(f"a {type(value).__name__} is no image: send an encoded one, or an array [height, width, 3]")
 
 
@@ -143,7 +185,7 @@ def _from_base64(text: str, max_bytes: int) -> bytes:
         raise ValueError("text that is no base64: send an encoded image so, or a pathlib.Path in Python") from error
 
 
-def _decoded(data: bytes, max_pixels: int, max_bytes: int) -> np.ndarray:
+def _header_size(data: bytes, max_pixels: int, max_bytes: int) -> tuple[int, int]:
     if len(data) > max_bytes:
         raise ValueError(_too_many_bytes(max_bytes))
     try:
@@ -154,6 +196,11 @@ def _decoded(data: bytes, max_pixels: int, max_bytes: int) -> np.ndarray:
     except Exception as error:  # PIL's readers raise whatever a broken header leads them to
         raise ValueError(f"these bytes are no image: send a {', '.join(_FORMATS)}") from error
     check_size(*size, max_pixels)
+    return size
+
+
+def _decoded(data: bytes, max_pixels: int, max_bytes: int) -> np.ndarray:
+    _header_size(data, max_pixels, max_bytes)
     _check_whole(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from pipelines import serving
 from pipelines.recipe import load_recipe
 from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
@@ -76,6 +79,55 @@ def _ask(port: int, rows: list[str], form: str = "dataframe_split") -> tuple[int
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
+
+
+@pytest.fixture
+def model():
+    """The model without a checkpoint, which counts what it predicts."""
+    made = serving.SegmentationModel()
+    made.config, made.short_edge, made.predicted = dict(serving.CONFIG), None, 0
+
+    def row(image: np.ndarray, with_probabilities: bool) -> dict:
+        made.predicted += 1
+        return {"labels": "", "height": image.shape[0], "width": image.shape[1]} | (
+            {"probabilities": ""} if with_probabilities else {}
+        )
+
+    made._row = row
+    return made
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "words"),
+    [
+        (9, {}, "rows 0 to 8: 75481344 pixels, and 67108864 are allowed in a request: send fewer rows"),
+        (2, {"probabilities": True}, "16773632 pixels, and 8388608 are allowed in a request with probabilities: send"),
+        (257, {}, "257 rows, and 256 are allowed: send fewer"),
+    ],
+)
+def test_a_request_is_bounded_as_a_whole(model, rows, params, words):
+    """A black image of 8 million pixels is 40 kB; its probabilities are 430 MB."""
+    side = 2896 if rows < 100 else 8
+    image = base64.b64encode(png(np.zeros((side, side, 3), np.uint8))).decode()
+    with pytest.raises(MlflowException, match=words) as raised:
+        model.predict(None, pd.DataFrame({"image": [image] * rows}), params)
+    assert raised.value.get_http_status_code() == 400 and not model.predicted
+
+
+@pytest.mark.parametrize("kind", ["image", "pixels"])
+def test_what_is_within_the_bounds_is_predicted(model, kind):
+    model.config |= {"max_pixels": 4000, "max_total_pixels": 8000, "max_total_pixels_with_probabilities": 100}
+    values = [png(IMAGE)] * 3 if kind == "image" else [IMAGE.tolist(), IMAGE, IMAGE]
+    assert len(model.predict(None, pd.DataFrame({kind: values[:2]}))) == 2
+    assert len(model.predict(None, pd.DataFrame({kind: values[:1]}), {"probabilities": True})) == 1
+    assert model.predicted == 3
+    with pytest.raises(MlflowException, match=f"{kind}, rows 0 to 2: 11520 pixels, and 8000 are"):
+        model.predict(None, pd.DataFrame({kind: values}))
+    with pytest.raises(MlflowException, match="rows 0 to 1: 7680 pixels, and 4000 are allowed in a request with prob"):
+        model.predict(None, pd.DataFrame({kind: values[:2]}), {"probabilities": True})
+    for wrong in ([], [[1, 2]], 7):
+        with pytest.raises(MlflowException, match="pixels, row 0: an? "):
+            model.predict(None, pd.DataFrame({"pixels": [wrong]}))
 
 
 def test_label_maps_in_the_images_own_size(ask):
