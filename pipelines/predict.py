@@ -63,11 +63,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     segmentor, recipe, _ = models.load(args.model, args.vfm_weights)
     args.short_edge = args.short_edge or recipe["test"]["short_edge"]
     predictions = Predictions(args.out, _kinds(args))
-    predictions.begin(_settings(args, segmentor, recipe), args.overwrite)
+    predictions.begin(_settings(args, segmentor, recipe), args.overwrite, source.places)
     work = _Work(args, segmentor, predictions, source)
     work.run()
     if args.video:
-        write_video(args.out, work.done, source.rate / args.every, _VIDEO)
+        write_video(args.out, sorted(work.done, key=int), source.rate / args.every, _VIDEO)
     if work.failed:
         raise ValueError(
             f"{len(work.failed)} images can't be predicted ({'; '.join(work.failed[:5])}); "

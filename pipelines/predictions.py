@@ -13,6 +13,7 @@ from datasets.labels import CITYSCAPES
 from pipelines.report import legend, overlay
 
 RECORD = "predict.json"
+_PLACES = "places"
 ENDINGS = {"labels": ".png", "overlays": ".png", "probabilities": ".npy"}
 """The kinds of results, each a folder of OUT, and how its files end."""
 
@@ -31,30 +32,29 @@ class Predictions:
         self._there: dict[str, set[str]] = {}
         self._folders: set[str] = set()
 
-    def begin(self, settings: dict[str, Any], overwrite: bool = False) -> None:
+    def begin(self, settings: dict[str, Any], overwrite: bool = False, places: dict[str, str] | None = None) -> None:
         """Looks at what is there; what was left half written goes.
 
         Args:
             settings: all that decides what the results are; they are put into predict.json.
             overwrite: what another model or other settings left goes too.
+            places: image's name → what it stands for, put there too; None: that can't change.
 
         Raises:
-            ValueError: the folder holds predictions of another model or with other settings, or files that no
-                `predict` wrote.
+            ValueError: the folder holds predictions of another model or with other settings, or of another image under
+                one of the names, or files that no `predict` wrote.
         """
+        record = settings | ({} if places is None else {_PLACES: places})
         recorded, self._there = storage.read_json(self.out, RECORD), self._listing()
         if recorded is None and any(self._there.values()):
             kind = next(kind for kind, names in self._there.items() if names)
             raise ValueError(f"{self.out}/{kind} holds files that predict did not write: choose another OUT")
         if recorded is not None and overwrite:
             self._clear()
-        elif recorded is not None and recorded != settings:
-            raise ValueError(
-                f"{self.out} holds predictions of something else ({_differences(recorded, settings)}): "
-                "choose another OUT, or add --overwrite"
-            )
+        elif recorded is not None:
+            record = _continued(self.out, recorded, record)
         self._files.create_dir(self._path)
-        storage.write_json(self.out, RECORD, settings)
+        storage.write_json(self.out, RECORD, record)
 
     def missing(self, name: str) -> list[str]:
         """Which kinds of results of an image are still to be made."""
@@ -129,6 +129,21 @@ def _encoded_array(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def _continued(out: str, recorded: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The record with what comes now. Raises ValueError if that doesn't go with what is there."""
+    before, after = recorded.get(_PLACES), now.get(_PLACES)
+    wrong = _differences(recorded, now)
+    if not wrong and (before is None) != (after is None):
+        wrong = "it isn't known what its names stand for"
+    if not wrong and after:
+        moved = [f"{name} was {before[name]}, now {at}" for name, at in after.items() if before.get(name, at) != at]
+        wrong = ", ".join(moved[:3]) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
+    if wrong:
+        raise ValueError(f"{out} holds predictions of something else ({wrong}): choose another OUT, or add --overwrite")
+    return now if after is None else now | {_PLACES: before | after}
+
+
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    settings = sorted((before.keys() | now.keys()) - {_PLACES})
+    names = [name for name in settings if before.get(name) != now.get(name)]
     return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)

@@ -27,12 +27,18 @@ class Images:
 
     Args:
         files: name of the results → path or URI.
+        listed: whether somebody's list says which; a name may stand for another image when that is edited.
     """
 
     threads = 4
 
-    def __init__(self, files: dict[str, str]):
-        self.files = files
+    def __init__(self, files: dict[str, str], listed: bool = False):
+        self.files, self.listed = files, listed
+
+    @property
+    def places(self) -> dict[str, str] | None:
+        """Name → what is predicted under it, to be recorded; None where the folder and the name tell."""
+        return {name: _recorded(place) for name, place in self.files.items()} if self.listed else None
 
     @property
     def total(self) -> int:
@@ -64,7 +70,7 @@ def find(images: str, out: str, every: int = 1) -> Images | video.Video:
     if ending in video.ENDINGS:
         return video.Video(images, every)
     if ending == _LIST:
-        return Images(names_of(_listed(images), None))
+        return Images(names_of(_listed(images), None), listed=True)
     if "://" in images and ending not in ENDINGS and not images.startswith(("http://", "https://")):
         return _checked(_below(images, "**/*"), out, images)
     if "://" not in images and not Path(images).exists():
@@ -106,6 +112,15 @@ def path_of(place: str) -> str:
         return Path(os.path.abspath(place)).as_posix()  # symbolic links keep their own names
     parts = urlsplit(place, allow_fragments=False)
     return posixpath.normpath(f"/{parts.netloc}/{posixpath.normpath('/' + unquote(parts.path)).lstrip('/')}")
+
+
+def _recorded(place: str) -> str:
+    """The same for the same place from any folder; of a URI's options, which may be keys, a digest."""
+    if "://" not in place:
+        return path_of(place)
+    options = urlsplit(place, allow_fragments=False).query
+    digest = f"?{hashlib.sha256(options.encode()).hexdigest()[:16]}" if options else ""
+    return f"{place.partition('://')[0]}:/{path_of(place)}{digest}"
 
 
 def _ending(place: str) -> str:

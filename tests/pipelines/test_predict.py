@@ -130,6 +130,27 @@ def test_other_settings_or_images_are_not_mixed_in(model, images, tmp_path, run_
     assert list(results(out)) == ["c.png", "d.png", "er/a.png"]
 
 
+def test_a_name_in_a_list_never_stands_for_another_image(model, segmentor, images, tmp_path, run_command, monkeypatch):
+    """Yesterday's list and today's go to the same OUT: both have an image called a."""
+    todays, out = tmp_path / "today.txt", tmp_path / "out"
+    todays.write_text("images/a.png\nimages/b.png\n")
+    assert run_command("predict", model, todays, out)["images"] == 2
+    todays.write_text("images/a.bmp\nimages/b.png\n")
+    with pytest.raises(ValueError, match=r"something else \(a was .*/images/a\.png, now .*/images/a\.bmp\): choose"):
+        run_command("predict", model, todays, out)
+    todays.write_text("images/b.png\n")
+    assert run_command("predict", model, todays, out)["already_there"] == 1
+    todays.write_text("images/a.bmp\n")
+    with pytest.raises(ValueError, match="a was "):
+        run_command("predict", model, todays, out)
+    todays.write_text("images/a.png\nimages/deep/c.png\n")
+    monkeypatch.chdir(tmp_path)
+    assert run_command("predict", model, "today.txt", out) == {"out": str(out), "images": 2, "already_there": 1}
+    todays.write_text("images/a.bmp\n")
+    assert run_command("predict", model, todays, out, "--overwrite")["already_there"] == 0
+    assert np.array_equal(np.array(Image.open(out / "labels/a.png")), predict_labels(segmentor, picture(1), 64))
+
+
 def test_a_truth_is_never_taken_for_a_prediction(model, images, tmp_path, run_command):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/a.png").write_bytes(b"somebody's work")
@@ -192,6 +213,17 @@ def test_frames_that_are_there_are_not_predicted_again(model, tmp_path, run_comm
     monkeypatch.setattr(predict, "predict_probabilities", lambda *args: asked.append(args) or ask(*args))
     assert run_command("predict", model, file, out, "--video")["already_there"] == 9
     assert len(asked) == 3 and before.items() <= times(out).items() and results(out) == results(whole)
+
+
+def test_a_video_of_a_resumed_run_is_in_order(model, tmp_path, run_command, monkeypatch):
+    """What is there already is known before what is missing is predicted; and frames become more than six digits."""
+    file, out, written = film(tmp_path / "film.avi", 12, "MJPG"), tmp_path / "out", []
+    run_command("predict", model, file, out)
+    for name in ("000001", "000004", "000009"):
+        (out / f"labels/{name}.png").unlink()
+    monkeypatch.setattr(predict, "write_video", lambda out, names, *_: written.extend(names))
+    run_command("predict", model, file, out, "--video")
+    assert written == [f"{number:06}" for number in range(12)]
 
 
 def test_a_video_that_was_cut_short(model, tmp_path, run_command):

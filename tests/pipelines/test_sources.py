@@ -132,3 +132,13 @@ def test_a_hundred_thousand_names_take_seconds():
     found = names_of([f"/data/{i // 1000}/{i % 50_000}.{'png' if i % 2 else 'jpg'}" for i in range(100_000)], "/data")
     assert len(found) == 100_000 and time.process_time() - started < 20
     assert isinstance(Images(found).pictures(), type(x for x in ()))  # one after another: contents are not held
+
+
+def test_only_a_list_says_what_its_names_stand_for(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    Path("list.txt").write_text("a/1.png\nhttps://host/x.png?key=secret\nhttps://host/x.png?key=other\ns3://b/y.png\n")
+    places = find("list.txt", OUT).places
+    assert places == find(str(folder / "list.txt"), OUT).places and f"{folder}/a/1.png" in places.values()
+    assert "s3://b/y.png" in places.values() and len(set(places.values())) == 4
+    assert not any("secret" in place for place in places.values())
+    assert find("a", OUT).places is None and find("a/1.png", OUT).places is None
