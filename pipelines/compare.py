@@ -3,17 +3,19 @@
 import argparse
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines import evaluation, models, tracking
+from pipelines import evaluation, models, report_folder, tracking
 from pipelines.html import comparison_page
 from pipelines.html.figures import known
 from pipelines.protocol import add_protocol_arguments, domains_of, protocol_of, workers_of
 from pipelines.recipe import parse_recipe
-from pipelines.scoring import score_all
+from pipelines.scoring import Domain, Protocol, score_all
 from pipelines.terminal import say, to_json
 from rein_core.bootstrap import mean_interval
 
@@ -39,49 +41,84 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     stands for what no labelled pixel tells.
 
     Raises:
-        ValueError: fewer than two models, no shards for them, or evaluations of other samples or at other sizes.
+        ValueError: fewer than two models, no shards for them, one that does not load, a DIR that takes no files, or
+            evaluations of other samples or at other sizes.
     """
     if len(args.models) < 2:
         raise ValueError("compare: name two or more models, or folders that evaluate --report wrote")
+    report = report_folder.prepare(args.report)
     tracking.configure(args.storage)
-    found = [_samples(name, args) for name in args.models]
+    parts = [_part(name, args) for name in args.models]
+    _check_domains(args.models, [part.domain_names if isinstance(part, Contender) else list(part) for part in parts])
+    found = [score_model(part, args) if isinstance(part, Contender) else part for part in parts]
     result = comparison(args.models, found)
     say(table(result))
-    if args.report:
-        folder = Path(args.report)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PAGE).write_text(comparison_page(result), encoding="utf-8")
-        (folder / NUMBERS).write_text(to_json(result, indent=2))
+    trouble = report_folder.attempt(report, partial(_write, report, result)) if report else None
+    if trouble:
+        raise ValueError(f"{trouble}: the scores are above")
     return result
+
+
+def _write(folder: Path, result: dict[str, Any]) -> None:
+    (folder / PAGE).write_text(comparison_page(result), encoding="utf-8")
+    (folder / NUMBERS).write_text(to_json(result, indent=2))
 
 
 Samples = dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]
 """By domain: its scores, and the confusion of each sample by name, int64 [classes, classes]."""
 
 
-def _samples(name: str, args: argparse.Namespace) -> Samples:
+@dataclass(frozen=True)
+class Contender:
+    """A model that is known to load, what it is to be scored on, and how.
+
+    Args:
+        model: as in `models.resolve`; actors on other machines load it by that.
+        folder: its checkpoint on this machine.
+    """
+
+    model: str
+    folder: str
+    domains: list[Domain]
+    protocol: Protocol
+
+    @property
+    def domain_names(self) -> list[str]:
+        """What its domains are called."""
+        return [domain.name for domain in self.domains]
+
+
+def _part(name: str, args: argparse.Namespace) -> Samples | Contender:
     if (Path(name) / evaluation.IMAGES).is_file():
         result, samples = evaluation.read(Path(name))
         return {domain: (result["domains"][domain], confusions) for domain, confusions in samples.items()}
     if not args.on:
         raise ValueError(f"compare {name}: it is no folder of evaluate --report: say what to score it on, --on SHARDS")
-    return score_model(name, args.on, args)
+    return contender(name, args.on, args)
 
 
-def score_model(model: str, shards: list[str], args: argparse.Namespace) -> Samples:
-    """Scores a model.
+def contender(model: str, shards: list[str], args: argparse.Namespace) -> Contender:
+    """Loads a model once and lets it go, so that one which does not is named before hours of scoring another.
 
     Args:
         args: as `add_protocol_arguments` parses them.
+
+    Raises:
+        ValueError, FileNotFoundError: as `models.load`, `protocol_of` and `domains_of`.
     """
-    segmentor, values, _ = models.load(model, args.vfm_weights)
-    recipe = parse_recipe(values)
-    protocol, domains = protocol_of(args, recipe), domains_of(args, shards, recipe)
-    say(f"scoring {model}")
-    counts = score_all(segmentor, model, args.vfm_weights, domains, protocol, workers_of(args))
+    folder = str(models.resolve(model))
+    recipe = parse_recipe(models.load(folder, args.vfm_weights)[1])
+    return Contender(model, folder, domains_of(args, shards, recipe), protocol_of(args, recipe))
+
+
+def score_model(it: Contender, args: argparse.Namespace) -> Samples:
+    """Scores a model on all of its domains."""
+    segmentor, _, _ = models.load(it.folder, args.vfm_weights)
+    say(f"scoring {it.model}")
+    counts = score_all(segmentor, it.model, args.vfm_weights, it.domains, it.protocol, workers_of(args))
     return {
-        domain.name: (evaluation.scores_of(domain, found, protocol), found.by_name())
-        for domain, found in zip(domains, counts, strict=True)
+        domain.name: (evaluation.scores_of(domain, found, it.protocol), found.by_name())
+        for domain, found in zip(it.domains, counts, strict=True)
     }
 
 
@@ -105,13 +142,18 @@ def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
     return {"models": names, "domains": domains, "mean": mean, "confidence": _CONFIDENCE, "draws": _DRAWS}
 
 
-def _check(names: list[str], found: list[Samples]) -> None:
-    for name, each in zip(names, found, strict=True):
-        if each.keys() != found[0].keys():
+def _check_domains(names: list[str], domains: list[list[str]]) -> None:
+    for name, each in zip(names, domains, strict=True):
+        if set(each) != set(domains[0]):
             raise ValueError(
-                f"compare: {name} was scored on {', '.join(each)}, and {names[0]} on {', '.join(found[0])}: score both "
-                "on the same domains"
+                f"compare: {name} is scored on {', '.join(each)}, and {names[0]} on {', '.join(domains[0])}: score "
+                "both on the same domains"
             )
+
+
+def _check(names: list[str], found: list[Samples]) -> None:
+    _check_domains(names, [list(each) for each in found])
+    for name, each in zip(names, found, strict=True):
         for domain, (_, samples) in each.items():
             if samples.keys() != found[0][domain][1].keys():
                 raise ValueError(

@@ -2,17 +2,18 @@
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets.corruptions import KINDS
-from pipelines import evaluation, models, tracking
+from pipelines import evaluation, models, report_folder, tracking
 from pipelines.evaluation_page import choose, facts_of, page_of
 from pipelines.html import Picture
 from pipelines.protocol import add_protocol_arguments, corruptions_of, domains_of, protocol_of, workers_of
 from pipelines.recipe import parse_recipe
 from pipelines.report import panel
-from pipelines.scoring import Domain, score_all
+from pipelines.scoring import Counts, Domain, score_all
 from pipelines.terminal import say
 
 PAGE = "report.html"
@@ -39,8 +40,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: returns {"domains": {name: {"mIoU", "IoU", "mAcc", …}}, "mean_mIoU", …}, in percent.
 
     Raises:
-        ValueError: no such model, shards, domain or corruption, or settings that can't be.
+        ValueError: no such model, shards, domain or corruption, settings that can't be, or a DIR that takes no files.
     """
+    report = report_folder.prepare(args.report)
     tracking.configure(args.storage)
     corruptions = corruptions_of(args.corrupt)
     segmentor, values, provenance = models.load(args.model, args.vfm_weights)
@@ -57,17 +59,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     drawn = [choose(segmentor, domain, found, protocol, args.pictures) for domain, found in pairs]
     facts = facts_of(args.model, recipe, provenance, segmentor)
     page = page_of(args.model, clean, shown, result, drawn, facts)
-    if args.report:
-        evaluation.write(Path(args.report), result, domains, counts)
-        (Path(args.report) / PAGE).write_text(page, encoding="utf-8")
-        say(f"report: {Path(args.report) / PAGE}")
+    write = partial(_write, report, page, result, domains, counts)
+    trouble = report_folder.attempt(report, write) if report else None
     run_id = provenance.get("mlflow_run_id")
     ours = tracking.find_run(run_id)
     run_id = run_id if ours else tracking.create_run(f"evaluate-{recipe.name}", recipe, storage=args.storage)
     _track(tracking.Tracker(**tracking.worker_arguments(recipe, run_id)), result, clean, drawn, page)
     if not ours:
         tracking.end_run(run_id, "FINISHED")
+    if trouble:
+        raise ValueError(f"{trouble}: the scores are above and in MLflow run {run_id}")
     return result
+
+
+def _write(folder: Path, page: str, result: dict[str, Any], domains: list[Domain], counts: list[Counts]) -> None:
+    evaluation.write(folder, result, domains, counts)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    say(f"report: {folder / PAGE}")
 
 
 def _track(

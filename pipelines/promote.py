@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines import refusals, tracking
-from pipelines.compare import comparison, score_model, table
+from pipelines.compare import comparison, contender, score_model, table
 from pipelines.protocol import add_protocol_arguments
 from pipelines.register import check_name
 from pipelines.terminal import say
@@ -65,7 +65,8 @@ def _check_unmoved(args: argparse.Namespace, champion: str | None) -> None:
 
 def _compare(args: argparse.Namespace, champion: str, challenger: str) -> dict[str, Any]:
     models = [f"models:/{args.name}/{version}" for version in (champion, challenger)]
-    found = comparison(models, [score_model(model, args.shards, args) for model in models])
+    contenders = [contender(model, args.shards, args) for model in models]
+    found = comparison(models, [score_model(each, args) for each in contenders])
     say(table(found))
     _check_better(found, args.champion, champion, challenger)
     return found

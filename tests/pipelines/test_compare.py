@@ -63,6 +63,7 @@ def test_json_of_a_command_has_no_bare_nan(monkeypatch, capsys):
 )
 def test_who_is_not_better_everywhere_is_not_promoted(monkeypatch, domains, hits, words):
     scored = {"models:/m/1": samples(60, domains), "models:/m/2": samples(hits, domains)}
+    monkeypatch.setattr(promote, "contender", lambda model, *_: model)
     monkeypatch.setattr(promote, "score_model", lambda model, *_: scored[model])
     with pytest.raises(ValueError, match=words):
         promote._compare(argparse.Namespace(name="m", champion="champion", shards=[]), "1", "2")

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from datasets.labels import CITYSCAPES, IDD_LITE
 from datasets.shards import Shards, decode
-from pipelines import evaluation, scoring
+from pipelines import compare, evaluation, scoring
 from pipelines.evaluate import PAGE
 from pipelines.recipe import load_recipe
 from rein_core import build_segmentor
@@ -180,7 +180,7 @@ def test_models_side_by_side(evaluated, untrained, streets, run_command, tmp_pat
         )
     again = run_command("compare", tmp_path / "a", tmp_path / "b", "--storage", tmp_path)
     assert again["domains"]["camera"]["difference"][1] == camera["difference"][1]
-    with pytest.raises(ValueError, match="was scored on camera, and .* on camera, game"):
+    with pytest.raises(ValueError, match="is scored on camera, and .* on camera, game"):
         run_command("compare", evaluated[1], tmp_path / "a", "--storage", tmp_path)
 
 
@@ -194,11 +194,52 @@ def test_models_side_by_side(evaluated, untrained, streets, run_command, tmp_pat
         (["--window", "64", "65"], "stride must be 1 to CROP"),
         (["--scales", "0"], "above 0"),
         (["--workers", "-1"], "0 for none"),
+        (["--report", "s3://bucket/report"], "--report s3://bucket/report: .* a folder of this machine"),
+        (["--report", __file__], "--report .*: no file can be written there"),
     ],
 )
 def test_mistakes_are_named(untrained, streets, run_command, tmp_path, argv, words):
     with pytest.raises(ValueError, match=words):
         run_command("evaluate", untrained(0), streets.camera, "--storage", tmp_path, *argv)
+
+
+def test_a_report_that_cant_be_written_in_the_end_costs_no_scores(
+    untrained, streets, run_command, tmp_path, monkeypatch, capsys
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluation, "write", full)
+    argv = ("evaluate", untrained(0), streets.camera, "--limit", 1, "--pictures", 0, "--report", tmp_path / "report")
+    with pytest.raises(
+        ValueError, match="No space left on device.*: the scores are above and in MLflow run "
+    ) as raised:
+        run_command(*argv, "--storage", tmp_path)
+    run = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(str(raised.value).split()[-1])
+    assert "evaluate/camera/mIoU" in run.data.metrics and run.info.status == "FINISHED"
+    assert "| **mIoU** |" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_folder_for_the_report_is_tried_before_anything_is_scored(run_command, tmp_path, monkeypatch, command):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(scoring, "score", None)
+    argv = ("evaluate", "a", "b") if command == "evaluate" else ("compare", "a", "b", "--on", "c")
+    for place in (tmp_path / "file", tmp_path / "file/deeper", "gs://bucket/report"):
+        with pytest.raises(ValueError, match=f"--report {place}: "):
+            run_command(*argv, "--report", place, "--storage", tmp_path)
+    with pytest.raises(ValueError, match="model a: neither"):
+        run_command(*argv, "--report", tmp_path / "new/report", "--storage", tmp_path)
+    assert not list((tmp_path / "new/report").iterdir())
+
+
+def test_all_models_load_before_the_first_is_scored(untrained, streets, run_command, tmp_path, monkeypatch):
+    broken = shutil.copytree(untrained(1), tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:-100])
+    monkeypatch.setattr(compare, "score_all", None)
+    for second, words in ((broken, "model.safetensors is damaged"), ("nowhere", "model nowhere: neither")):
+        with pytest.raises(ValueError, match=words):
+            run_command("compare", untrained(0), second, "--on", streets.camera, "--storage", tmp_path)
 
 
 def test_conditions_of_one_data_set_are_also_scored_as_one():
