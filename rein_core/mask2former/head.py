@@ -16,7 +16,6 @@ from rein_core.mask2former.products import MaskProducts
 from rein_core.mask2former.transformer_decoder import TransformerDecoder
 
 _NUM_LEVELS = 3
-_STRIDE = 4  # of the finest level, and so of the masks
 
 
 @MODELS.register_module()
@@ -146,11 +145,16 @@ class ReinMask2FormerHead(BaseModule):
         return named
 
     def predict(self, inputs: tuple | list, img_metas: list[dict], test_cfg: dict) -> Tensor:
-        """Class scores [b, classes, h, w], Σ over queries of P(class) · P(mask); padding is part of the input."""
+        """Class scores [b, classes, h, w] of the input's size, Σ over queries of P(class) · P(mask).
+
+        Args:
+            inputs: as in `forward`.
+            img_metas: all alike, with `pad_shape` (h, w), the input's size with its padding; else `img_shape` is that.
+        """
         cls, products = self._decode(inputs)
         classes_bqk = cls[-1].float().softmax(dim=-1)[..., :-1]
         masks = products.full(-1).float()
-        size = [_STRIDE * side for side in masks.shape[2:]]
+        size = tuple((img_metas[0].get("pad_shape") or img_metas[0]["img_shape"])[:2])
         images = [torch.einsum("qk,qhw->khw", classes, _resize(mask[None], size)[0].sigmoid_())
                   for classes, mask in zip(classes_bqk, masks, strict=True)]  # fmt: skip
         return torch.stack(images)

@@ -71,7 +71,26 @@ def test_mmsegs_own_heads_train_too(tiny):
 @pytest.mark.parametrize("size", [(37, 53), (64, 64), (100, 70), (130, 260)])
 @pytest.mark.parametrize("mode", [{"mode": "whole"}, {"mode": "slide", "crop_size": (64, 64), "stride": (42, 42)}])
 def test_labels_have_the_images_size(tiny, size, mode):
-    segmentor = build_segmentor(tiny(test_cfg=mode)).eval()
+    assert_labels_of_size(build_segmentor(tiny(test_cfg=mode)).eval(), size)
+
+
+@pytest.mark.parametrize("patch", [8, 14])
+@pytest.mark.parametrize("head", ["mask2former", "linear", "semantic_fpn"])
+@pytest.mark.parametrize("mode", ["whole", "slide"])
+def test_labels_have_the_images_size_with_any_patch(tiny, patch, head, mode):
+    """Scores too have the input's size: larger ones would only be cut."""
+    sizes = {"crop_size": (5 * patch, 5 * patch), "stride": (3 * patch, 3 * patch)} if mode == "slide" else {}
+    parts = {} if head == "mask2former" else {"decode_head": {"type": head}}
+    vfm, test = {"patch_size": patch, "img_size": 5 * patch}, {"mode": mode} | sizes
+    segmentor = build_segmentor(tiny(vfm=vfm, test_cfg=test, **parts)).eval()
+    shape = (5 * patch, 7 * patch)
+    with torch.inference_mode():
+        scores = segmentor.inference(torch.randn(1, 3, *shape), [{"img_shape": shape, "ori_shape": shape}])
+    assert scores.shape == (1, 19, *shape)
+    assert_labels_of_size(segmentor, (37, 53))
+
+
+def assert_labels_of_size(segmentor, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     for short_edge in (None, 80):
         labels = predict_labels(segmentor, image, short_edge)
