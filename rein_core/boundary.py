@@ -9,7 +9,8 @@ from rein_core.metrics import IGNORE
 class BoundaryMeter:
     """Boundary IoU (Cheng et al., CVPR 2021, eq. 2) of each class, over all of its pixels in an image.
 
-    A class's boundary are those of its pixels that are nearer than `width` to others; 255 in the truth is neither.
+    A class's boundary are those of its pixels that are nearer than `width` to others. Where the truth is 255, the
+    prediction counts as 255 too: both end there, and what was predicted there makes no difference.
 
     Args:
         num_classes: classes of the label space.
@@ -24,11 +25,10 @@ class BoundaryMeter:
 
     def update(self, prediction: np.ndarray, truth: np.ndarray) -> None:
         """Adds one image: class ids [h, w] of both."""
-        seen = truth != IGNORE
+        prediction = np.where(truth == IGNORE, IGNORE, prediction)
         steps = max(1, round(self.width * float(np.hypot(*truth.shape))))
         for index in np.intersect1d(np.union1d(truth, prediction), np.arange(len(self.counts))):
-            true = _boundary(truth == index, steps) & seen
-            predicted = _boundary(prediction == index, steps) & seen
+            true, predicted = (_boundary(labels == index, steps) for labels in (truth, prediction))
             self.counts[index] += (true & predicted).sum(), (true | predicted).sum(), true.sum()
 
     def compute(self) -> list[float]:

@@ -1,6 +1,7 @@
 """Boundary IoU: a square by hand, and against distances measured pixel by pixel."""
 
 import numpy as np
+import pytest
 from scipy.ndimage import distance_transform_cdt
 
 from rein_core.boundary import BoundaryMeter
@@ -29,7 +30,7 @@ def test_against_distances():
     meter = BoundaryMeter(3)
     meter.update(prediction, truth)
     for index in range(3):
-        rings = [_ring(labels == index, steps=2) & (truth != 255) for labels in (truth, prediction)]
+        rings = [_ring((labels == index) & (truth != 255), steps=2) for labels in (truth, prediction)]
         assert meter.counts[index].tolist() == [
             (rings[0] & rings[1]).sum(),
             (rings[0] | rings[1]).sum(),
@@ -40,6 +41,17 @@ def test_against_distances():
 def _ring(mask: np.ndarray, steps: int) -> np.ndarray:
     outside = distance_transform_cdt(np.pad(mask, 1), metric="chessboard")[1:-1, 1:-1]
     return mask & (outside <= steps)
+
+
+@pytest.mark.parametrize("guess", [0, 1, 2, 255])
+def test_what_is_predicted_where_nothing_is_labelled_makes_no_difference(guess):
+    """Void cuts through a square and through the rest of the image; all labelled pixels are right."""
+    truth = square(40, 10, 30)
+    truth[:, 18:24] = 255
+    meter = BoundaryMeter(3)
+    meter.update(np.where(truth == 255, guess, truth).astype(np.uint8), truth)
+    assert meter.compute()[:2] == [100, 100] and meter.counts[2].tolist() == [0, 0, 0]
+    assert meter.counts[1].tolist() == [20 * 14 - 18 * 6 - 18 * 4] * 3  # rings one pixel wide of 20×8 and 20×6
 
 
 def test_a_class_that_is_not_in_the_truth_has_no_score():
