@@ -1,5 +1,7 @@
 """AdamW with the paper's parameter groups, and its polynomial schedule."""
 
+import re
+
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, PolynomialLR, SequentialLR
@@ -16,7 +18,7 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kept = id(parameter) in in_norms or any(part in name for part in settings.no_decay)
+            kept = id(parameter) in in_norms or any(re.search(part, name) for part in settings.no_decay)
             decay = 0.0 if kept else settings.weight_decay
             factor = settings.backbone_lr_factor if name.startswith("backbone.vfm.") else 1.0
             groups.setdefault((settings.lr * factor, decay), []).append(parameter)

@@ -1,5 +1,6 @@
 """All settings of a recipe, typed and explained; those of its `model` section are in model_settings.py."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
@@ -71,13 +72,24 @@ class Optimizer(Settings):
     lr: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     no_decay: list[str] = Field(
-        ["norm", "query_embed", "level_embed", "learnable_tokens", "reins.scale"],
-        description="parameters whose name contains one of these, and all of norm layers, are not decayed",
+        ["norm", "query_embed", "level_embed", "learnable_tokens", r"reins\.(.+\.)?scale$"],
+        description="parameters whose name contains one of these (regular expressions, which plain parts of names are "
+        "too), and all of norm layers, are not decayed",
     )
     backbone_lr_factor: float = Field(1.0, ge=0, description="learning-rate factor of trained VFM weights")
     poly_power: float = Field(0.9, gt=0)
     warmup_steps: int = Field(0, ge=0)
     clip_grad: float | None = Field(None, gt=0, description="largest norm of the gradient")
+
+    @field_validator("no_decay")
+    @classmethod
+    def _expressions(cls, value: list[str]) -> list[str]:
+        for part in value:
+            try:
+                re.compile(part)
+            except re.error as error:
+                raise ValueError(f"{part!r} is no regular expression: {error}") from error
+        return value
 
 
 class Train(Settings):

@@ -7,6 +7,7 @@ from torch import nn
 from pipelines.optimizer import build_optimizer, parameter_groups
 from pipelines.settings import Optimizer
 from rein_core import Rein
+from rein_core.adapters import build_adapter
 
 
 class Model(nn.Module):
@@ -34,6 +35,38 @@ def test_groups_of_the_paper():
     assert kinds["backbone.reins.mlp_delta_f.weight"] == (1.0, 0.05)
     assert kinds["decode_head.1.weight"] == kinds["decode_head.level_embed.weight"] == (1.0, 0.0)
     assert kinds["decode_head.0.bias"] == (1.0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "widths", "scales"),
+    [
+        ("rein", [8, 8], {"reins.scale"}),
+        ("rein", [4, 8], {"reins.stages.0.scale", "reins.stages.1.scale"}),
+        ("fada", [8, 8], {"reins.low.scale", "reins.high.scale"}),
+    ],
+)
+def test_no_scale_is_decayed(adapter, widths, scales):
+    """Rein's, staged Rein's for ConvNeXt and ResNet, and both of FADA's; a scale elsewhere is."""
+    model = nn.Module()
+    model.reins = build_adapter({"type": adapter, "token_length": 4}, widths, query_dims=6, patch_size=16)
+    model.scale = nn.Parameter(torch.ones(()))
+    assert scales | {"scale"} == {name for name, _ in model.named_parameters() if name.endswith("scale")}
+    kept = kept_from_decay(model, Optimizer())
+    assert kept == scales | {name for name, _ in model.named_parameters() if "learnable_tokens" in name}
+
+
+def test_plain_parts_of_names_are_expressions_too():
+    model = Model()
+    assert "backbone.reins.scale" in kept_from_decay(model, Optimizer(no_decay=["reins.scale"]))
+    assert "backbone.reins.merge.bias" in kept_from_decay(model, Optimizer(no_decay=[r"^backbone\.reins.*bias$"]))
+    with pytest.raises(ValueError, match=r"'\(' is no regular expression: missing \)"):
+        Optimizer(no_decay=["("])
+
+
+def kept_from_decay(model: nn.Module, settings: Optimizer) -> set[str]:
+    groups = parameter_groups(model, settings)
+    kept = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
+    return {name for name, p in model.named_parameters() if id(p) in kept}
 
 
 def test_poly_schedule_with_and_without_warmup():
