@@ -17,7 +17,10 @@ def complete_head(head: dict, level_channels: list[int]) -> dict:
 
 
 def _linear(level_channels: list[int]) -> dict:
-    """Batch norm and one linear layer on the third level, as DINOv2's linear segmentation (Oquab et al., 2023, 7.4)."""
+    """One linear layer on the third level, which is after 9 of 12 blocks or 16 of 24.
+
+    Not DINOv2's linear segmentation (Oquab et al., 2023, 7.4), which has a batch norm first and reads the last block.
+    """
     return {
         "type": "FCNHead",
         "in_channels": level_channels[2],
