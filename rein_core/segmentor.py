@@ -21,7 +21,11 @@ from rein_core.vfms import bare_vfm, timm_name
 
 @MODELS.register_module()
 class VFMSegmentor(EncoderDecoder):
-    """An EncoderDecoder with one head, whose backbone also gives queries to heads that take them (`takes_queries`)."""
+    """An EncoderDecoder with one head, whose backbone also gives queries to heads that take them.
+
+    Such heads have the trait `takes_queries`, and settings `in_channels`, `num_queries` and `link_queries` as
+    `ReinMask2FormerHead`.
+    """
 
     def extract_feat(self, inputs: Tensor) -> tuple[list[Tensor], Tensor | None] | list[Tensor]:
         """Images [b, 3, h, w] → (four levels, queries), or only the levels for mmseg's other heads."""
@@ -113,17 +117,8 @@ def _mmseg_config(model: dict) -> dict:
         "adapter": model.get("adapter", {"type": "none"}),
         "query_dims": head.get("feat_channels", 256),
     }
-    feeds_queries = backbone["adapter"].get("type") in FEEDS_QUERIES
     levels, divisor = _levels(bare_vfm(vfm["name"], vfm.get("heads")), vfm.get("patch_size", 16))
-    if head.get("type") == "ReinMask2FormerHead":
-        linked = feeds_queries and backbone["adapter"].get("link_queries", True)
-        head = {"in_channels": levels, "link_queries": linked} | head
-        if linked:
-            head["num_queries"] = backbone["adapter"].get("token_length", 100)
-    else:
-        head = complete_head(head, levels)
-        if feeds_queries:
-            backbone["adapter"] = backbone["adapter"] | {"link_queries": False}  # there is nobody to link to
+    backbone["adapter"], head = _linked(backbone["adapter"], complete_head(head, levels), levels)
     return {
         "type": "VFMSegmentor",
         "data_preprocessor": {
@@ -140,6 +135,24 @@ def _mmseg_config(model: dict) -> dict:
         "train_cfg": {},
         "test_cfg": _test_config(model.get("test_cfg", {"mode": "whole"})),
     }
+
+
+def _linked(adapter: dict, head: dict, levels: list[int]) -> tuple[dict, dict]:
+    """Adapter and head that both link the adapter's tokens to the head's queries, or both don't."""
+    takes, feeds = _takes_queries(head.get("type")), adapter.get("type") in FEEDS_QUERIES
+    linked = takes and feeds and adapter.get("link_queries", True) and head.get("link_queries", True)
+    if feeds:
+        adapter = adapter | {"link_queries": linked}  # else what makes the queries would get no gradient
+    if takes:
+        head = {"in_channels": levels, "link_queries": linked} | head
+    return adapter, head | ({"num_queries": adapter.get("token_length", 100)} if linked else {})
+
+
+def _takes_queries(kind: str | type | None) -> bool:
+    try:
+        return getattr(MODELS.get(kind) if isinstance(kind, str) else kind, "takes_queries", False)
+    except RuntimeError:  # unknown, which building says
+        return False
 
 
 def _levels(vfm: nn.Module, patch_size: int) -> tuple[list[int], int]:

@@ -106,7 +106,8 @@ class ReinMask2FormerHead(BaseModule):
             return self.query_embed.weight, self.query_feat.weight
         if queries is None:
             raise ValueError(
-                "decode_head.link_queries is on, but the adapter gives no queries: use rein, or turn it off"
+                "model.decode_head.link_queries=True, but the adapter gives no queries: set it to False, or take rein "
+                "or fada with model.adapter.link_queries=True"
             )
         return queries, self.querys2feat(queries) if self.replace_query_feat else self.query_feat.weight
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import PixelData
+from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from rein_core import build_segmentor, predict_labels
 from rein_core.backbone import VFMBackbone, _default_levels
+from rein_core.mask2former import ReinMask2FormerHead
 
 
 def one_step(segmentor) -> dict:
@@ -49,6 +51,39 @@ def test_linked_positions_beside_a_content_of_the_heads_own(tiny):
     names = dict(segmentor.decode_head.named_parameters())
     assert "query_feat.weight" in names and "query_embed.weight" not in names and "querys2feat.weight" not in names
     assert segmentor.backbone.reins.merge.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("adapter", ["rein", "fada"])
+@pytest.mark.parametrize("side", ["adapter", "decode_head"])
+def test_either_side_turns_the_link_off(tiny, adapter, side):
+    """Then the head has as many queries as it says, and no part of the adapter waits for a gradient in vain."""
+    parts = {
+        "adapter": {"type": adapter, "token_length": 10},
+        "decode_head": tiny()["decode_head"] | {"num_queries": 7},
+    }
+    parts[side] = parts[side] | {"link_queries": False}
+    segmentor = build_segmentor(tiny(**parts)).train()
+    assert segmentor.decode_head.query_embed.num_embeddings == 7 and segmentor.backbone.reins.queries() is None
+    one_step(segmentor)
+    assert not [name for name, p in segmentor.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_a_head_derived_from_ours_is_linked_too(tiny):
+    @MODELS.register_module(force=True)
+    class DerivedHead(ReinMask2FormerHead):
+        pass
+
+    segmentor = build_segmentor(tiny(decode_head=tiny()["decode_head"] | {"type": "DerivedHead"})).train()
+    one_step(segmentor)
+    assert segmentor.decode_head.link_queries and segmentor.backbone.reins.merge.weight.grad.abs().sum() > 0
+    assert segmentor.extract_feat(torch.zeros(1, 3, 64, 64))[1].shape == (10, 32)
+
+
+def test_a_link_to_an_adapter_without_queries_is_named(tiny):
+    head = tiny()["decode_head"] | {"link_queries": True}
+    segmentor = build_segmentor(tiny(adapter={"type": "lora"}, decode_head=head))
+    with pytest.raises(ValueError, match=r"model\.decode_head\.link_queries=True, but .*: set it to False"):
+        one_step(segmentor)
 
 
 @pytest.mark.parametrize("head", ["linear", "semantic_fpn"])
