@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rein_core.normalisation import normalisation
 from rein_core.segmentor import build_segmentor
 
 WEIGHTS, RECIPE = "model.safetensors", "recipe.json"
@@ -146,6 +147,7 @@ def load_checkpoint(folder: str | Path, vfm_weights: str | None = None) -> tuple
     brought = Path(folder) / VFM
     vfm_weights = vfm_weights or (str(brought) if brought.is_file() else None)
     if vfm_weights and "vfm" in recipe["model"]:
+        recipe["model"] |= normalisation(recipe["model"])  # by the weights' name, which a file doesn't tell any more
         recipe["model"]["vfm"]["weights"] = vfm_weights
     segmentor = build_segmentor(recipe["model"])
     load_trained(segmentor, folder)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from itertools import product
 
-import timm
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
@@ -16,7 +15,8 @@ import rein_core.mask2former  # noqa: F401  (registers the head)
 from rein_core.adapters import FEEDS_QUERIES
 from rein_core.anatomy import patch_size_of, widths_of
 from rein_core.heads import complete_head
-from rein_core.vfms import bare_vfm, timm_name
+from rein_core.normalisation import normalisation
+from rein_core.vfms import DEFAULT, bare_vfm
 
 
 @MODELS.register_module()
@@ -88,7 +88,7 @@ def build_segmentor(model: dict) -> nn.Module:
 
     Args:
         model: with a `type` key, any mmseg segmentor's config, taken as it is; else `vfm`, `adapter`, `decode_head`,
-            `test_cfg` and, where they are not those of the VFM's pretraining, `mean` and `std`.
+            `test_cfg` and, where they are not those of the VFM's pretraining (`normalisation`), `mean` and `std`.
 
     Raises:
         ValueError: a part that the registry doesn't know or settings it doesn't take, named.
@@ -109,8 +109,7 @@ def build(config: dict) -> nn.Module:
 
 def _mmseg_config(model: dict) -> dict:
     vfm, head = dict(model["vfm"]), dict(model["decode_head"])
-    vfm.setdefault("name", "dinov2_small")
-    pretrained = timm.get_pretrained_cfg(timm_name(vfm["name"]))
+    vfm.setdefault("name", DEFAULT)
     backbone = {
         "type": "VFMBackbone",
         "vfm": vfm,
@@ -123,8 +122,7 @@ def _mmseg_config(model: dict) -> dict:
         "type": "VFMSegmentor",
         "data_preprocessor": {
             "type": "SegDataPreProcessor",
-            "mean": model.get("mean") or [255 * value for value in pretrained.mean],
-            "std": model.get("std") or [255 * value for value in pretrained.std],
+            **normalisation(model | {"vfm": vfm}),
             "bgr_to_rgb": True,
             "size_divisor": divisor,
             "pad_val": 0,

@@ -45,6 +45,7 @@ VFMS = {
     "resnet101": "resnet101.tv_in1k",
 }
 """Name in a recipe → timm's, with the pretraining that the hub's weights come from."""
+DEFAULT = "dinov2_small"
 
 _NO_PATCHES = ("convnext", "resnet")
 _UNUSED = ("norm", "fc_norm", "neck", "head", "head_drop", "attn_pool", "fc", "global_pool")
