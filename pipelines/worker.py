@@ -34,6 +34,7 @@ from rein_core.backbone import VFMBackbone
 from rein_core.checkpoint import save_checkpoint
 from rein_core.precision import autocast
 from rein_core.ranks import mean_over_ranks
+from rein_core.segmentor import start_training
 
 _FLUSH_SECONDS = 5
 PHASES = ("data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint")
@@ -215,13 +216,16 @@ class Loop:
 
 
 def build_for_training(recipe: Recipe) -> torch.nn.Module:
-    """The segmentor, with its VFM's blocks recomputed or compiled if the recipe says so.
+    """The segmentor with the start its section asks for, its VFM's blocks recomputed or compiled if the recipe says so.
 
     Raises:
-        ValueError: the recipe says so, but the model has no VFM, or not one that allows it; or as `build_segmentor`.
+        ValueError: the recipe says so, but the model has no VFM, or not one that allows it; or as `build_segmentor` and
+            `start_training`.
         FileNotFoundError: as `build_segmentor`.
     """
-    segmentor = build_segmentor(recipe.model_section())
+    section = recipe.model_section()
+    segmentor = build_segmentor(section)
+    start_training(segmentor, section)
     wanted = {
         "activation_checkpointing": VFMBackbone.recompute_blocks,
         "compile": VFMBackbone.compile_vfm,

@@ -56,6 +56,9 @@ class VFMBackbone(BaseModule):
         self.vfm.eval()
         return self
 
+    def init_weights(self) -> None:
+        """Leaves the VFM and the adapter as they were loaded and built: timm's models would draw theirs anew."""
+
     def merge(self) -> "VFMBackbone":
         """Folds the adapter into the VFM's weights. Raises ValueError if its kind can't be folded."""
         if not callable(getattr(type(self.reins), "merge", None)):

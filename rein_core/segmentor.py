@@ -5,6 +5,7 @@ from itertools import product
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
@@ -26,6 +27,11 @@ class VFMSegmentor(EncoderDecoder):
     Such heads have the trait `takes_queries`, and settings `in_channels`, `num_queries` and `link_queries` as
     `ReinMask2FormerHead`.
     """
+
+    def init_weights(self) -> None:
+        """Leaves weights as they were built and loaded, unless `init_cfg` asks for more. mmengine's Runner calls it."""
+        if self.init_cfg:
+            super().init_weights()
 
     def extract_feat(self, inputs: Tensor) -> tuple[list[Tensor], Tensor | None] | list[Tensor]:
         """Images [b, 3, h, w] → (four levels, queries), or only the levels for mmseg's other heads."""
@@ -99,6 +105,28 @@ def build_segmentor(model: dict) -> nn.Module:
         return build(config)
     except (KeyError, TypeError) as error:
         raise ValueError(f"model: {' '.join(str(error).split())}") from error
+
+
+def start_training(segmentor: nn.Module, model: dict) -> None:
+    """Gives a segmentor the start that its `model` section asks for by mmseg's `init_cfg` or `pretrained`, once.
+
+    Our own models are built with theirs; of them only a head with an `init_cfg` is changed.
+
+    Raises:
+        ValueError: weights that aren't there or can't be read, or settings that mmengine doesn't take.
+    """
+    part = segmentor if "type" in model else segmentor.decode_head if model["decode_head"].get("init_cfg") else None
+    if part is None:
+        return
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("WARNING")  # else a line a parameter
+    try:
+        part.init_weights()
+    except Exception as error:
+        raise ValueError(f"model: its init_cfg or pretrained: {' '.join(str(error).split())}") from error
+    finally:
+        logger.setLevel(level)
 
 
 def build(config: dict) -> nn.Module:

@@ -1,16 +1,22 @@
 """A training step: every head's loss counts, and settings of the VFM need one."""
 
+import io
+import logging
 from contextlib import nullcontext
 from unittest import mock
 
 import numpy as np
 import pytest
+import torch
+from mmengine.logging import MMLogger
 
 from pipelines import worker
 from pipelines.clock import Clock
 from pipelines.recipe import parse_recipe
 from pipelines.train import check_window
+from pipelines.settings import Recipe
 from pipelines.worker import Loop, Step, build_for_training, to_mmseg
+from rein_core import build_segmentor
 
 HEAD = {"type": "FCNHead", "num_convs": 1, "num_classes": 19, "norm_cfg": {"type": "BN"}, "channels": 8}
 OWN = {
@@ -78,6 +84,56 @@ def test_an_auxiliary_head_of_mmsegs_trains_too():
     )
     Step(segmentor)(batch(), clock)
     assert not segmentor.backbone._forward_hooks
+
+
+def test_mmsegs_init_cfg_is_the_start_of_training(tmp_path):
+    """The backbone's from a file, the head's by mmseg's default: normal, with a deviation of 0.01."""
+    torch.manual_seed(0)
+    trained = build_segmentor(OWN).backbone.state_dict()
+    torch.save(trained, tmp_path / "resnet.pth")
+    segmentor = build_for_training(
+        own("backbone", init_cfg={"type": "Pretrained", "checkpoint": f"{tmp_path}/resnet.pth"})
+    )
+    assert all(torch.equal(value, trained[name]) for name, value in segmentor.backbone.state_dict().items())
+    assert segmentor.decode_head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.2)
+    constant = {"type": "Constant", "layer": "Conv2d", "val": 0.25}
+    segmentor = build_for_training(own("decode_head", init_cfg=constant))
+    assert (segmentor.decode_head.conv_seg.weight == 0.25).all()
+
+
+@pytest.mark.parametrize("part", ["backbone", "decode_head"])
+def test_a_start_that_is_not_there_stops_before_training(part, tmp_path):
+    missing = {"type": "Pretrained", "checkpoint": f"{tmp_path}/none.pth"}
+    with pytest.raises(ValueError, match=r"model: its init_cfg or pretrained: .*none\.pth can not be found"):
+        build_for_training(own(part, init_cfg=missing))
+    build_segmentor(own(part, init_cfg=missing).model_section())  # as checkpoints are loaded
+
+
+def test_mmengine_says_nothing_of_each_parameter():
+    logger, lines = MMLogger.get_current_instance(), io.StringIO()
+    handler = logging.StreamHandler(lines)
+    handler.setLevel("INFO")  # as that of mmengine's own
+    logger.addHandler(handler)
+    build_segmentor(OWN).init_weights()
+    loud = lines.tell()
+    build_for_training(parse_recipe({"model": OWN}))
+    logger.removeHandler(handler)
+    assert loud > 0 and lines.tell() == loud
+
+
+def own(part: str, **settings) -> Recipe:
+    return parse_recipe({"model": OWN | {part: OWN[part] | settings}})
+
+
+def test_our_models_keep_the_start_they_were_built_with():
+    torch.manual_seed(0)
+    built = build_segmentor(parse_recipe({"model": VFM}).model_section()).state_dict()
+    torch.manual_seed(0)
+    segmentor = build_for_training(parse_recipe({"model": VFM}))
+    assert all(torch.equal(value, built[name]) for name, value in segmentor.state_dict().items())
+    constant = VFM["decode_head"] | {"init_cfg": {"type": "Constant", "layer": "Conv2d", "val": 0.25}}
+    segmentor = build_for_training(parse_recipe({"model": VFM | {"decode_head": constant}}))
+    assert (segmentor.decode_head.conv_seg.weight == 0.25).all()
 
 
 @pytest.mark.parametrize("setting", ["activation_checkpointing", "compile"])

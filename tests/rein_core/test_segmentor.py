@@ -10,6 +10,7 @@ from mmseg.structures import SegDataSample
 from rein_core import build_segmentor, predict_labels
 from rein_core.backbone import VFMBackbone, _default_levels
 from rein_core.mask2former import ReinMask2FormerHead
+from rein_core.segmentor import _mmseg_config
 
 
 def one_step(segmentor) -> dict:
@@ -130,6 +131,18 @@ def assert_labels_of_size(segmentor, size: tuple[int, int]) -> None:
     for short_edge in (None, 80):
         labels = predict_labels(segmentor, image, short_edge)
         assert labels.shape == size and labels.dtype == np.uint8 and labels.max() < 19
+
+
+@pytest.mark.parametrize("type_of", ["VFMSegmentor", "EncoderDecoder"])
+def test_a_runner_of_mmengines_draws_no_weights_anew(tiny, type_of):
+    """It calls `init_weights` of the whole model; in mmseg's own segmentor only mmseg's head is drawn."""
+    section = _mmseg_config(tiny(decode_head={"type": "linear"}, adapter={"type": "lora"})) | {"type": type_of}
+    segmentor = build_segmentor(section)
+    before = {name: value.clone() for name, value in segmentor.state_dict().items()}
+    segmentor.init_weights()
+    changed = [name for name, value in segmentor.state_dict().items() if not torch.equal(value, before[name])]
+    head = ["decode_head.conv_seg.weight", "decode_head.conv_seg.bias"]
+    assert changed == ([] if type_of == "VFMSegmentor" else head)
 
 
 def test_four_levels(tiny):
