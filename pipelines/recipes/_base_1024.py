@@ -1,7 +1,7 @@
-"""What the recipes at 1024 pixels share: learning rate, warm-up and batch as published for them.
+"""What the recipes at 1024 pixels share, as published for them.
 
-Ours, from the 512 recipes: twice their short edges, long edge and windows (stride two thirds of a window), and their
-40,000 steps. Tested with a short edge of 1024, which is 2048×1024 for Cityscapes; BDD100K as it is, at 1280×720.
+Tested with a short edge of 1024, which is 2048×1024 for Cityscapes. That BDD100K is tested as it is, at 1280×720, is
+our choice.
 """
 
 _base_ = "_base_.py"

@@ -6,4 +6,9 @@ Ingest gtav, and of cityscapes, bdd100k and mapillary `--split val`; then
 
 _base_ = "_base_512.py"
 name = "rein_eva02_l_512"
-model = dict(vfm=dict(name="eva02_large"))
+# as in the authors' configs; the VFM itself was pretrained with other values
+model = dict(
+    vfm=dict(name="eva02_large"),
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+)

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from rein_core import load_authors
-from rein_core.authors import READERS, _our_config
+from rein_core.authors import READERS, _our_config, section_from_authors
 from rein_core.checkpoint import load_checkpoint
 from rein_core.segmentor import build
 
@@ -98,6 +98,14 @@ def test_imported_models_predict_the_same(released, config, files, tmp_path, run
     result = run_command("import-authors", folder / config, *(folder / file for file in files), out)
     assert result["vfm"] == "dinov2_small"
     assert_alike(out, load_authors(authors_config(), state))
+
+
+def test_images_are_normalised_as_the_config_says():
+    """And not as in the VFM's pretraining."""
+    config = authors_config()
+    config["data_preprocessor"] |= {"mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0]}
+    section = section_from_authors(config, "vfm.pth")
+    assert (section["mean"], section["std"]) == ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
 
 
 def test_what_does_not_fit_is_listed(released, tmp_path, run_command):

@@ -21,21 +21,21 @@ from pipelines.trainer_state import TrainerState
 from pipelines.validation import validate
 from pipelines.worker import Step, build_for_training, to_mmseg
 from rein_core import build_segmentor
+from rein_core.segmentor import _mmseg_config
 
 DOC = (Path(__file__).resolve().parents[2] / "docs/recipes.md").read_text()
 NAMES = sorted(file.stem for file in RECIPES.glob("rein_*.py") if re.search(r"_(512|1024)", file.stem))
-IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
-CLIP = ([122.7709, 116.7460, 104.0937], [68.5005, 66.6322, 70.3232])
+MEAN, STD = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 VFMS = {
-    "dinov2_s": ("dinov2_small", 384, 12, [2, 5, 8, 11], IMAGENET),
-    "dinov2_b": ("dinov2_base", 768, 12, [2, 5, 8, 11], IMAGENET),
-    "dinov2_l": ("dinov2_large", 1024, 24, [7, 11, 15, 23], IMAGENET),
-    "eva02_l": ("eva02_large", 1024, 24, [7, 11, 15, 23], CLIP),
-    "clip_l": ("clip_large", 1024, 24, [7, 11, 15, 23], CLIP),
-    "mae_l": ("mae_large", 1024, 24, [7, 11, 15, 23], IMAGENET),
-    "sam_h": ("sam_huge", 1280, 32, [7, 15, 23, 31], IMAGENET),
+    "dinov2_s": ("dinov2_small", 384, 12, [2, 5, 8, 11]),
+    "dinov2_b": ("dinov2_base", 768, 12, [2, 5, 8, 11]),
+    "dinov2_l": ("dinov2_large", 1024, 24, [7, 11, 15, 23]),
+    "eva02_l": ("eva02_large", 1024, 24, [7, 11, 15, 23]),
+    "clip_l": ("clip_large", 1024, 24, [7, 11, 15, 23]),
+    "mae_l": ("mae_large", 1024, 24, [7, 11, 15, 23]),
+    "sam_h": ("sam_huge", 1280, 32, [7, 15, 23, 31]),
 }
-"""In a recipe's name → the VFM, its width, blocks and levels, and what images are normalised by."""
+"""In a recipe's name → the VFM, its width, blocks and levels."""
 METHODS = dict(re.findall(r"^\| (\w+) \| (`--set.*?`) \|", DOC, re.M))
 
 
@@ -84,6 +84,22 @@ def test_the_papers_numbers(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_images_are_normalised_as_by_the_authors(name):
+    """By ImageNet's values, also for VFMs that were pretrained with others."""
+    section = load_recipe(name, ["model.vfm.weights=None", "model.adapter.type=none"]).model_section()
+    with torch.device("meta"):
+        config = _mmseg_config(section)["data_preprocessor"]
+    assert config["mean"] == pytest.approx(MEAN) and config["std"] == pytest.approx(STD)
+
+
+@pytest.mark.parametrize(("size", "edge"), [(512, 540), (1024, 1080)])
+def test_acdc_is_tested_as_by_the_authors(size, edge):
+    test = load_recipe(f"rein_dinov2_l_{size}_cityscapes_acdc").test
+    domains = get_layout("acdc").domains.values()
+    assert {test.edge(domain) for domain in domains} == {edge} and test.edge("bdd100k") == 720
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_more_than_two_levels_of_base(name):
     for _ in range(2):
         name = re.search(r'_base_ = "(\w+)\.py"', (RECIPES / f"{name}.py").read_text())[1]
@@ -94,7 +110,7 @@ def test_no_more_than_two_levels_of_base(name):
 def test_each_whole_model(name):
     """Built and run without memory: levels, strides, what is trained, the head's size."""
     vfm, size = parts_of(name)
-    _, width, depth, levels, _ = VFMS[vfm]
+    _, width, depth, levels = VFMS[vfm]
     with torch.device("meta"):
         segmentor = build_segmentor(load_recipe(name, ["model.vfm.weights=None"]).model_section())
         features, queries = segmentor.backbone(torch.empty(1, 3, size, size))
@@ -192,10 +208,9 @@ def test_a_step_of_each_in_small(name, shards):
     """The command of its docstring: real batch, losses, gradients, optimizer; then validation by sliding windows."""
     recipe = load_recipe(f"{name}_smoke", [*command_of(name, shards), "data.val_samples=1"])
     segmentor = one_step(recipe)
-    _, _, depth, _, (mean, std) = VFMS[parts_of(name)[0]]
-    assert len(segmentor.backbone.vfm.blocks) == depth
-    assert segmentor.data_preprocessor.mean.flatten().tolist() == pytest.approx(mean)
-    assert segmentor.data_preprocessor.std.flatten().tolist() == pytest.approx(std)
+    assert len(segmentor.backbone.vfm.blocks) == VFMS[parts_of(name)[0]][2]
+    assert segmentor.data_preprocessor.mean.flatten().tolist() == pytest.approx(MEAN)
+    assert segmentor.data_preprocessor.std.flatten().tolist() == pytest.approx(STD)
     metrics = validate(segmentor, recipe, rank=0, world_size=1, step=1, tracker=None)
     domains = {Shards(uri).manifest.dataset for uri in recipe.data.val}
     assert len(domains) == len(recipe.data.val) >= 3
