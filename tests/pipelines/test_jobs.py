@@ -57,8 +57,15 @@ def _wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
 def readme_commands() -> list[str]:
     """Those of README's section "On a cluster" that submit and stop jobs."""
     section = (ROOT / "README.md").read_text().split("## On a cluster")[1].split("\n## ")[0]
-    block = re.search(r"```\n(ray job submit.*?)```", section, re.S)[1]
-    return block.replace("\\\n", "").strip().splitlines()
+    block = re.search(r"```\n(export .*?)```", section, re.S)[1]
+    return block.replace("\\\n", "").strip().splitlines()[1:]  # the first says where the head is, as `head` does
+
+
+def test_who_submits_is_told_where_the_head_is():
+    """Ray looks for a head on this machine only, and not on the port that is forwarded to it."""
+    line = "export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265\n"
+    for file in ("README.md", "cluster.yaml", "cluster-onprem.yaml", "kuberay.yaml"):
+        assert line in (ROOT / file).read_text(), file
 
 
 @pytest.fixture
