@@ -21,5 +21,6 @@ ENV PYTHONPATH=/home/ray/rein
 RUN python -m pipelines train --help > /dev/null
 
 ARG COMMIT=unknown
-ENV REIN_COMMIT=${COMMIT}
+# beside the code, so that it doesn't speak for what a job with --working-dir brings along
+RUN echo "${COMMIT}" > COMMIT
 LABEL org.opencontainers.image.title="rein" org.opencontainers.image.revision="${COMMIT}"

@@ -24,6 +24,7 @@ from pipelines.sender import Sender
 from pipelines.settings import Recipe
 from pipelines.terminal import say
 
+_ROOT = Path(__file__).resolve().parents[1]
 _LONGEST_PARAM = 500
 _LAST_WAIT = 60
 _TRIES = 2
@@ -196,13 +197,17 @@ def log_metrics(run_id: str, values: dict[str, float]) -> None:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with -dirty where files differ from it; outside of git REIN_COMMIT, as in our image."""
-    root = Path(__file__).parent.parent
-    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    """The checkout's commit, with -dirty where files differ from it.
+
+    Outside of git REIN_COMMIT, which README's jobs bring along, or what the file COMMIT beside the code says, as in
+    our image; None if there is neither.
+    """
+    git = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return os.environ.get("REIN_COMMIT")
+        file = _ROOT / "COMMIT"
+        return os.environ.get("REIN_COMMIT") or (file.read_text().strip() if file.is_file() else None)
 
 
 class Tracker:

@@ -67,6 +67,12 @@ def test_our_packages_are_found_from_every_folder():
     assert f"PYTHONPATH={workdir}" in arguments("ENV")
 
 
+def test_the_commit_lies_beside_the_code():
+    """In the environment it would speak for the code of jobs too, which bring their own."""
+    assert arguments("RUN")[-1] == 'echo "${COMMIT}" > COMMIT'
+    assert not [given for given in arguments("ENV") if "COMMIT" in given]
+
+
 def test_the_context_is_the_project_only(tmp_path):
     wanted = {"constraints.txt", "LICENSE", "pyproject.toml", "pipelines/train.py", "rein_core/adapters/rein.py"}
     unwanted = {

@@ -58,7 +58,9 @@ def readme_commands() -> list[str]:
     """Those of README's section "On a cluster" that submit and stop jobs."""
     section = (ROOT / "README.md").read_text().split("## On a cluster")[1].split("\n## ")[0]
     block = re.search(r"```\n(export .*?)```", section, re.S)[1]
-    return block.replace("\\\n", "").strip().splitlines()[1:]  # the first says where the head is, as `head` does
+    # the first says where the head is, as the fixture `head` does
+    _, job, *commands = block.replace("\\\n", "").strip().splitlines()
+    return [f"{job}; {command}" for command in commands]
 
 
 def test_who_submits_is_told_where_the_head_is():
@@ -77,10 +79,17 @@ def clone(tmp_path) -> Path:
         if (source := ROOT / name.decode()).is_file():
             (folder / name.decode()).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / name.decode())
+    _commit(folder)
     for name in (".venv/lib", "runs/of", "demo/runs", "shards/game"):
         (folder / name).mkdir(parents=True)
         (folder / name / "large").write_bytes(bytes(1 << 20))
     return folder
+
+
+def _commit(folder: Path) -> None:
+    for argv in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "clone"]):
+        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *who, *argv], cwd=folder, check=True)
 
 
 @pytest.fixture
@@ -109,6 +118,8 @@ def test_the_readmes_commands(head, streets, tmp_path, clone, recipe):
     (run,) = client.search_runs([client.get_experiment_by_name("rein").experiment_id])
     assert 15 <= stopped_at < STEPS and run.info.status == "KILLED"
     assert run.data.tags["ray.job_submission_id"] == "streets-1"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True).stdout
+    assert run.data.tags["commit"] == commit[:12]
     code, said = _run(go_on, env, clone)
     run = client.get_run(run.info.run_id)
     assert run.info.status == "FINISHED" and run.data.tags["ray.job_submission_id"] == "streets-2"
