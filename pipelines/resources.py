@@ -30,7 +30,8 @@ class Resources:
 def share(
     recipe: Recipe, nodes: list[dict[str, float]], concurrent: int = 1, gpus_per_worker: float = 1.0
 ) -> Resources:
-    """Splits the cluster: a GPU and a CPU a worker where there are GPUs, else half of the CPUs for all workers.
+    """Splits the cluster: a GPU and a CPU a worker, or as much of both, where there are GPUs, else half of the CPUs for
+    all workers.
 
     The rest decodes: Ray Data would wait for ever, in silence, if the workers held every CPU.
 
@@ -66,7 +67,8 @@ def _with_gpus(
 ) -> Resources:
     workers = recipe.train.num_workers * concurrent
     needed = (recipe.train.min_workers or recipe.train.num_workers) * concurrent
-    per_worker = {"CPU": 1.0, "GPU": gpus_per_worker}
+    # a CPU with each whole GPU, as GPU nodes may have no more; of both alike, so that as many workers fit by either
+    per_worker = {"CPU": min(1.0, gpus_per_worker), "GPU": gpus_per_worker}
     if recipe.train.use_gpu is None and needed * gpus_per_worker > gpus + 1e-6:
         share = "a GPU each" if gpus_per_worker == 1 else f"{gpus_per_worker:g} of a GPU each"
         raise ValueError(
@@ -77,7 +79,7 @@ def _with_gpus(
         raise ValueError("train.use_gpu=True waits for nodes: say how many CPUs decode, data.cpus_per_worker=8 or so")
     if recipe.train.use_gpu:
         return Resources(per_worker, recipe.data.cpus_per_worker, threads=1)
-    left = (_cpus(nodes) - workers) / workers
+    left = _cpus(nodes) / workers - per_worker["CPU"]
     data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
     return _checked(Resources(per_worker, data_cpus, threads=1), workers, nodes)
 
@@ -108,7 +110,7 @@ def _elastic_without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: 
 
 
 def _checked(share: Resources, workers: int, nodes: list[dict[str, float]]) -> Resources:
-    if share.worker["CPU"] < 0.1 or share.data_cpus < 0.1:
+    if share.data_cpus < 0.1 or (share.worker["CPU"] < 0.1 and not share.use_gpu):
         raise ValueError(
             f"train.num_workers: {workers} workers are too many for {_cpus(nodes):g} CPUs: some must decode images"
         )

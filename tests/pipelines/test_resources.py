@@ -61,9 +61,20 @@ def test_runs_that_share_a_gpu():
     box = [{"CPU": 16.0, "GPU": 2.0}]
     assert runs_that_fit(recipe(1), box, 0.25) == 8 and runs_that_fit(recipe(1), box, 0.4) == 4
     got = share(recipe(1), box, concurrent=8, gpus_per_worker=0.25)
-    assert got.worker == {"CPU": 1.0, "GPU": 0.25} and got.data_cpus == 1.0
+    assert got.worker == {"CPU": 0.25, "GPU": 0.25} and got.data_cpus == 1.75
     with pytest.raises(ValueError, match=r"9 workers need 0\.25 of a GPU each, and the cluster has 2"):
         share(recipe(1), box, concurrent=9, gpus_per_worker=0.25)
+
+
+def test_as_many_workers_fit_a_gpu_node_by_its_cpus_as_by_its_gpus():
+    """The nodes of the cluster files, of which a GPU node offers one CPU a GPU."""
+    nodes = [{"CPU": 0.0}, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 16.0}]
+    for part in (0.25, 0.05):
+        count = runs_that_fit(recipe(1), nodes, part)
+        worker = share(recipe(1), nodes, concurrent=count, gpus_per_worker=part).worker
+        assert count == round(2 / part) and count / 2 * worker["CPU"] <= 1.0
+    waiting = recipe(1, use_gpu=True, data={"cpus_per_worker": 4})
+    assert share(waiting, nodes, concurrent=8, gpus_per_worker=0.25).worker["CPU"] == 0.25
 
 
 def test_as_many_runs_as_leave_nothing_idle():
