@@ -41,9 +41,14 @@ def share(
         gpus_per_worker: below 1, workers of several runs share a GPU.
 
     Raises:
-        ValueError: the workers don't fit.
+        ValueError: the workers don't fit, or there is no node to fit them in.
     """
     gpus = _gpus(nodes)
+    if not gpus and not _cpus(nodes) and not recipe.train.use_gpu:
+        raise ValueError(
+            "train: no node with CPUs or GPUs is up yet: --set train.use_gpu=True --set data.cpus_per_worker=4 waits "
+            "for those that an autoscaler starts, or start nodes first"
+        )
     if not trains_on_gpus(recipe, nodes):
         return _without(recipe, nodes, concurrent)
     return _with_gpus(recipe, nodes, gpus, concurrent, gpus_per_worker)

@@ -14,6 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.models import resolve
+from pipelines.recipe import load_recipe
+from pipelines.resources import share
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -58,8 +60,8 @@ def readme_commands() -> list[str]:
     """Those of README's section "On a cluster" that submit and stop jobs."""
     section = (ROOT / "README.md").read_text().split("## On a cluster")[1].split("\n## ")[0]
     block = re.search(r"```\n(export .*?)```", section, re.S)[1]
-    # the first says where the head is, as the fixture `head` does
-    _, job, *commands = block.replace("\\\n", "").strip().splitlines()
+    # the first says where the head is, as the fixture `head` does; the third waits for GPUs
+    _, job, _, *commands = block.replace("\\\n", "").strip().splitlines()
     return [f"{job}; {command}" for command in commands]
 
 
@@ -68,6 +70,13 @@ def test_who_submits_is_told_where_the_head_is():
     line = "export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265\n"
     for file in ("README.md", "cluster.yaml", "cluster-onprem.yaml", "kuberay.yaml"):
         assert line in (ROOT / file).read_text(), file
+
+
+def test_the_readmes_job_may_wait_for_nodes():
+    """Words of it that the test below, on a head without GPUs, leaves out."""
+    (words,) = re.findall(r"^export WAIT='(.*)'$", (ROOT / "README.md").read_text(), re.M)
+    recipe = load_recipe("rein_dinov2_l_512", words.split()[1::2])
+    assert share(recipe, []).use_gpu and sum("$WAIT" in command for command in readme_commands()) == 2
 
 
 @pytest.fixture

@@ -36,6 +36,10 @@ def test_gpus_that_an_autoscaler_will_start():
     head = [{"CPU": 4.0}]
     with pytest.raises(ValueError, match="how many CPUs decode"):
         share(recipe(8, use_gpu=True), head)
+    for nothing_is_up in ([], [{}], [{"CPU": 0.0}]):
+        with pytest.raises(ValueError, match=r"up yet: --set train\.use_gpu=True --set data\.cpus_per_worker=4 waits"):
+            share(recipe(1), nothing_is_up)
+        assert share(recipe(1, use_gpu=True, data={"cpus_per_worker": 4}), nothing_is_up).use_gpu
     got = share(recipe(8, use_gpu=True, data={"cpus_per_worker": 6}), head)
     assert got.worker == {"CPU": 1.0, "GPU": 1.0} and got.data_cpus == 6
     some_are_up = head + [{"CPU": 1.0, "GPU": 1.0}] * 2
