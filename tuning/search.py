@@ -138,15 +138,17 @@ def _tuner(sweep: Sweep, sampler: Sampler, total: int, left: int) -> tune.Tuner:
     recipe = sweep.recipe
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
     connect()
+    concurrent = _concurrent(recipe, left, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    say(f"{left} trials to run, {concurrent} at a time")
     scheduler = build_scheduler(trial_recipe(recipe, {}), sweep.metric)
     _tell_what_was(sweep, sampler, scheduler)
     files, path = storage.filesystem(sweep.folder)
     return tune.Tuner(
-        tune.with_resources(partial(run_trial, plan=_plan(sweep, left)), {"node:__internal_head__": 0.001}),
+        tune.with_resources(partial(run_trial, plan=_plan(sweep, concurrent)), {"node:__internal_head__": 0.001}),
         tune_config=tune.TuneConfig(
             search_alg=Suggest(sampler, [record.draw for record in sweep.open_records()], sweep.metric),
             num_samples=left,
-            max_concurrent_trials=_concurrent(recipe, left),
+            max_concurrent_trials=concurrent,
             scheduler=scheduler,
         ),
         run_config=tune.RunConfig(
@@ -168,22 +170,33 @@ def _tell_what_was(sweep: Sweep, sampler: Sampler, scheduler: TrialScheduler) ->
         sampler.tell(record.draw, max(scores, default=None))
 
 
-def _plan(sweep: Sweep, left: int) -> dict[str, Any]:
+def _plan(sweep: Sweep, concurrent: int) -> dict[str, Any]:
     """What trials need to know, see `run_trial`."""
     return {
         "recipe": sweep.recipe.model_dump(mode="json"),
         "name": sweep.name,
         "mlflow_run_id": sweep.mlflow_run_id,
-        "concurrent": _concurrent(sweep.recipe, left),
+        "concurrent": concurrent,
         "gpus_per_worker": sweep.recipe.tune.gpus_per_trial or 1.0,
         "histories": {label(record.draw): record.history for record in sweep.open_records()},
     }
 
 
-def _concurrent(recipe: Recipe, left: int) -> int:
-    """Trials at a time. Raises ValueError if they don't fit."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _concurrent(recipe: Recipe, left: int, nodes: list[dict[str, float]]) -> int:
+    """Trials at a time.
+
+    Args:
+        left: trials to run.
+        nodes: what each node of the cluster has.
+
+    Raises:
+        ValueError: they don't fit, or nobody knows how many will.
+    """
     gpus_per_worker = recipe.tune.gpus_per_trial or 1.0
+    if recipe.train.use_gpu and not recipe.tune.max_concurrent and not any(node.get("GPU") for node in nodes):
+        raise ValueError(
+            "train.use_gpu=True waits for nodes: say how many trials run at a time, --set tune.max_concurrent=4 or so"
+        )
     fit = resources.runs_that_fit(recipe, nodes, gpus_per_worker)
     concurrent = min(recipe.tune.max_concurrent or fit, left)
     resources.share(recipe, nodes, concurrent, gpus_per_worker)

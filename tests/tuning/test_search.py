@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from pipelines.models import resolve
 from pipelines.recipe import parse_recipe
 from pipelines.runs import Run
+from tuning.search import _concurrent
 from tuning.trial import earlier
 
 
@@ -104,6 +105,17 @@ def test_what_a_sweep_needs(streets, storage, run_command):
         run_command("tune", "--resume", storage)
     with pytest.raises(ValueError, match="name a recipe"):
         run_command("tune")
+
+
+def test_trials_at_a_time():
+    waiting = {"train": {"use_gpu": True}, "data": {"cpus_per_worker": 4}}
+    with pytest.raises(ValueError, match=r"say how many trials run at a time, --set tune\.max_concurrent="):
+        _concurrent(parse_recipe(waiting), 32, [{"CPU": 0.0}])
+    assert _concurrent(parse_recipe(waiting | {"tune": {"max_concurrent": 8}}), 32, [{"CPU": 0.0}]) == 8
+    assert _concurrent(parse_recipe(waiting), 32, [{"CPU": 1.0, "GPU": 2.0}]) == 2
+    assert (
+        _concurrent(parse_recipe({}), 32, [{"CPU": 4.0}]) == 4 and _concurrent(parse_recipe({}), 3, [{"CPU": 4.0}]) == 3
+    )
 
 
 def test_a_sweep_goes_on_as_it_began(swept, run_command):
