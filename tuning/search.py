@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     sweep = Sweep.open(folder, recipe) if folder else Sweep.create(recipe, args.name)
     say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")
     with runs.alone(sweep.folder):
+        if folder:
+            sweep.go_on()
         return _run(args, sweep)
 
 

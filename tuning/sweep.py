@@ -97,6 +97,10 @@ class Sweep:
         records = {name.removesuffix(".json"): Record(**storage.read_json(trials, name)) for name in names}
         return cls(absolute(folder), recipe, values["mlflow_run_id"], records)
 
+    def go_on(self) -> None:
+        """Of one that was begun: what is asked for now is what a later resume goes on with."""
+        storage.write_json(self.folder, SWEEP_FILE, read(self.folder) | {"recipe": self.recipe.model_dump(mode="json")})
+
     def record(self, draw: Draw) -> Record:
         """The draw's, which may be new."""
         return self.records.setdefault(label(draw), Record(draw, f"{self.name}-{label(draw)}"))

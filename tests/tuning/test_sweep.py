@@ -1,0 +1,26 @@
+"""A sweep's folder: what a resume finds in it."""
+
+import pytest
+
+from datasets import storage
+from pipelines.recipe import change_recipe, load_recipe, parse_recipe
+from tuning.sweep import SWEEP_FILE, Sweep, read
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Sweep:
+    """One that was begun, with nobody at work."""
+    recipe = load_recipe("tune_token_rank_smoke", [f"tracking.storage={tmp_path}", "tune.num_trials=2"])
+    folder = tmp_path / "sweep"
+    (folder / "trials").mkdir(parents=True)
+    values = {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": "0" * 32}
+    storage.write_json(str(folder), SWEEP_FILE, values)
+    return Sweep(str(folder), recipe, "0" * 32, {})
+
+
+def test_a_resume_goes_on_with_what_the_one_before_asked_for(sweep):
+    changed = change_recipe(sweep.recipe, ["tune.num_trials=32", "tune.max_failures=5"])
+    Sweep(sweep.folder, changed, sweep.mlflow_run_id, {}).go_on()
+    kept = read(sweep.folder)
+    assert parse_recipe(kept["recipe"]).tune.num_trials == 32 and kept["mlflow_run_id"] == sweep.mlflow_run_id
+    assert parse_recipe(kept["recipe"]) == changed
