@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ValueError: bad input, or no trial came to a validation.
     """
     recipe, folder = _asked_for(args)
-    winner.check(args)
+    winner.check(args, recipe)
     check(recipe)
     sweep = Sweep.open(folder, recipe) if folder else Sweep.create(recipe, args.name)
     say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")

@@ -24,8 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alias", help="for that a name for the version, such as champion")
 
 
-def check(args: argparse.Namespace) -> None:
-    """Raises ValueError if the arguments don't go together, before hours of trials."""
+def check(args: argparse.Namespace, recipe: Recipe) -> None:
+    """Raises ValueError if the arguments don't go together or with the recipe, before hours of trials."""
+    change_recipe(recipe, args.retrain_set)
     if args.alias and not args.register:
         raise ValueError("--alias: of which model? give --register NAME too")
     for what, name in (("--register", args.register), ("--alias", args.alias)):
