@@ -1,16 +1,19 @@
 """What may be done with a sweep's best trial: trained anew at full length, and put into the registry."""
 
 import argparse
+import hashlib
+import json
 from typing import Any
 
-from pipelines import register
+from pipelines import register, runs
 from pipelines.recipe import change_recipe
 from pipelines.runs import Run
 from pipelines.settings import Recipe
 from pipelines.terminal import say
+from pipelines.tracking import flatten
 from pipelines.train import train
 from tuning.results import SETTINGS, Row
-from tuning.space import apply
+from tuning.space import Draw, apply, label
 from tuning.sweep import Sweep
 
 
@@ -49,12 +52,31 @@ def use(args: argparse.Namespace, sweep: Sweep, best: Row) -> dict[str, Any]:
 def _retrain(sweep: Sweep, best: Row, changes: list[str]) -> dict[str, Any]:
     """From the start, as a trial's schedule of learning rates ended with it. Killed, it goes on as a run does."""
     recipe = retrain_recipe(sweep.recipe, best, changes)
-    name = f"{sweep.name}-retrained"
+    name = run_name(sweep, best, changes)
     say(f"training {best['run_dir']} anew for {recipe.train.steps} steps")
     return train(recipe, Run.find(name, recipe), name, parent_run_id=sweep.mlflow_run_id)
 
 
+def run_name(sweep: Sweep, best: Row, changes: list[str]) -> str:
+    """SWEEP-retrained-DRAW, and where changes make another run of it, also a digest of those.
+
+    Another best, or other changes, is another run: one that goes on must be the same.
+    """
+    name = f"{sweep.name}-retrained-{label(_draw(best))}"
+    plain, changed = (retrain_recipe(sweep.recipe, best, each) for each in ([], changes))
+    keys = runs.changed_settings(plain, changed, runs.MAY_CHANGE)
+    if not keys:
+        return name
+    prefixes = tuple(f"{key}." for key in keys)
+    values = flatten(changed.model_dump(mode="json"))
+    told = {key: value for key, value in values.items() if f"{key}.".startswith(prefixes)}
+    return f"{name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
 def retrain_recipe(recipe: Recipe, best: Row, changes: list[str]) -> Recipe:
     """The sweep's recipe with the best draw."""
-    draw = {name: best[name] for name in SETTINGS if name in best}
-    return change_recipe(apply(recipe, draw), changes)
+    return change_recipe(apply(recipe, _draw(best)), changes)
+
+
+def _draw(best: Row) -> Draw:
+    return {name: best[name] for name in SETTINGS if name in best}
