@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--resume", metavar="SWEEP_DIR", help="go on with a killed sweep; of a finished one, do what else is asked for"
+        "--resume",
+        metavar="SWEEP_DIR",
+        help="go on with a killed sweep, and try again what failed; of a finished one, do what else is asked for",
     )
     which.add_argument(
         "--name", help="of the sweep's folder in tracking.storage: the same command again goes on with that sweep"

@@ -29,7 +29,8 @@ class Record:
 
     Args:
         run: name of its run's folder.
-        status: FINISHED: all steps; STOPPED: by the scheduler; FAILED: too often; RUNNING: else.
+        status: FINISHED: all steps; STOPPED: by the scheduler; FAILED: too often,
+            until the sweep is resumed; RUNNING: else.
         history: results of its validations: `step`, `source_mIoU`, `mIoU`, `step_seconds`.
     """
 
@@ -98,8 +99,14 @@ class Sweep:
         return cls(absolute(folder), recipe, values["mlflow_run_id"], records)
 
     def go_on(self) -> None:
-        """Of one that was begun: what is asked for now is what a later resume goes on with."""
+        """Of one that was begun: a later resume goes on with what is asked for now, and what failed is tried again."""
         storage.write_json(self.folder, SWEEP_FILE, read(self.folder) | {"recipe": self.recipe.model_dump(mode="json")})
+        failed = [record for record in self.records.values() if record.status == FAILED]
+        for record in failed:
+            record.status, record.error = RUNNING, None
+            self.save(record)
+        if failed:
+            say(f"trials that failed are tried again: {', '.join(label(record.draw) for record in failed)}")
 
     def record(self, draw: Draw) -> Record:
         """The draw's, which may be new."""

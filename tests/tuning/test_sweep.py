@@ -4,7 +4,7 @@ import pytest
 
 from datasets import storage
 from pipelines.recipe import change_recipe, load_recipe, parse_recipe
-from tuning.sweep import SWEEP_FILE, Sweep, read
+from tuning.sweep import FAILED, FINISHED, RUNNING, STOPPED, SWEEP_FILE, Sweep, ended, read
 
 
 @pytest.fixture
@@ -24,3 +24,20 @@ def test_a_resume_goes_on_with_what_the_one_before_asked_for(sweep):
     kept = read(sweep.folder)
     assert parse_recipe(kept["recipe"]).tune.num_trials == 32 and kept["mlflow_run_id"] == sweep.mlflow_run_id
     assert parse_recipe(kept["recipe"]) == changed
+
+
+def test_what_failed_is_tried_again_by_a_resume(sweep, capsys):
+    ends = {2: FAILED, 4: FINISHED, 8: STOPPED}
+    for rank, status in ends.items():
+        record = sweep.record({"adapter": "rein", "rank": rank})
+        record.status, record.history = status, [{"step": 2, "source_mIoU": 1.0}]
+        record.error = "MLflow can't be used" if status == FAILED else None
+    sweep.go_on()
+    (again,) = sweep.open_records()
+    assert again.draw["rank"] == 2 and again.error is None and again.history, "from where it was"
+    assert {record.draw["rank"] for record in ended(sweep.records.values())} == {4, 8}
+    assert storage.read_json(f"{sweep.folder}/trials", "rein-r2.json")["status"] == RUNNING
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert said.endswith("trials that failed are tried again: rein-r2")
+    sweep.go_on()
+    assert not capsys.readouterr().err
