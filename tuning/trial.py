@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -15,6 +16,7 @@ from pipelines.settings import Recipe
 from pipelines.terminal import quiet
 from pipelines.train import train
 from pipelines.validation import is_due
+from rein_core import build_segmentor
 from tuning.space import label
 from tuning.sweep import METRICS, trial_recipe
 
@@ -30,33 +32,48 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
             by label of trials that were interrupted before.
 
     Returns:
-        The last result, which Tune may have missed, or `error`: a reason why it is no use to try again. Tune tries
-        again where this process dies.
+        The last result, which Tune may have missed, or `error`: why there is no such model, so that it is no use to try
+        again. Else Tune tries again, `tune.max_failures` times, where this raises or its process dies.
+
+    Raises:
+        ValueError: MLflow or storage is away, or workers failed more often than `train.max_failures`.
     """
     os.chdir(ROOT)
     _let_resources_be_freed()
     draw = config["draw"]
     recipe = trial_recipe(parse_recipe(plan["recipe"]), draw)
     quiet()
+    if reason := why_not(recipe):
+        # Tune and its schedulers want a step and a score of each result
+        return {"error": reason, "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
     name = f"{plan['name']}-{label(draw)}"
     run = Run.find(name, recipe)
     for result in earlier(run, plan["histories"].get(label(draw), [])):
         tune.report(result)
-    try:
-        trained = train(
-            recipe,
-            run,
-            name,
-            parent_run_id=plan["mlflow_run_id"],
-            callbacks=[Tell(recipe, is_new=run is None)],
-            concurrent=plan["concurrent"],
-            gpus_per_worker=plan["gpus_per_worker"],
-            log_last=False,  # who registers the best logs it
-        )
-    except ValueError as error:  # bad input, or its workers failed more often than train.max_failures
-        # Tune and its schedulers want a step and a score of each result
-        return {"error": str(error), "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
+    trained = train(
+        recipe,
+        run,
+        name,
+        parent_run_id=plan["mlflow_run_id"],
+        callbacks=[Tell(recipe, is_new=run is None)],
+        concurrent=plan["concurrent"],
+        gpus_per_worker=plan["gpus_per_worker"],
+        log_last=False,  # who registers the best logs it
+    )
     return _scores(trained["metrics"])
+
+
+def why_not(recipe: Recipe) -> str | None:
+    """The reason why a draw is no model; None if it is one, as far as can be told without memory and weights."""
+    section = recipe.model_section()
+    try:
+        with torch.device("meta"):
+            build_segmentor(section | {"vfm": section["vfm"] | {"weights": None}})
+    except ValueError as error:
+        return str(error)
+    except (NotImplementedError, RuntimeError):  # what computes with weights can't here, and says more in training
+        return None
+    return None
 
 
 def earlier(run: Run | None, history: list[dict[str, Any]]) -> list[dict[str, Any]]:

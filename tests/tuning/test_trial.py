@@ -3,17 +3,24 @@
 import pytest
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipelines.recipe import parse_recipe
-from tuning.trial import Tell
+from pipelines.recipe import load_recipe, parse_recipe
+from tuning import trial
+from tuning.trial import Tell, run_trial, why_not
 
 RECIPE = parse_recipe({"train": {"steps": 100, "validate_every": 20}, "data": {"source_val": ["s"]}})
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch):
+    """What a trial asks of the Ray that it runs in."""
+    monkeypatch.setattr(trial, "_let_resources_be_freed", lambda: None)
+    monkeypatch.setattr(TuneReportCallback, "__init__", lambda self: None)
 
 
 @pytest.fixture
 def told(monkeypatch) -> list[dict]:
     """What Tune hears."""
     results = []
-    monkeypatch.setattr(TuneReportCallback, "__init__", lambda self: None)
     monkeypatch.setattr(
         TuneReportCallback, "after_report", lambda self, run, metrics, checkpoint: results.extend(metrics)
     )
@@ -66,3 +73,31 @@ def test_a_run_that_goes_on_starts_at_an_unknown_step(told):
     report(tell, 60, 20.0)
     report(tell, 80, 60.0)
     assert paces(told) == {60: None, 80: pytest.approx(2.0)}
+
+
+@pytest.mark.parametrize("kind", ["none", "full", "rein", "lora", "dora", "soma", "vpt", "adaptformer", "fada"])
+def test_what_can_be_built_is_tried(kind):
+    assert (
+        why_not(load_recipe("tune_token_rank_smoke", [f"model.adapter.type={kind}", "model.vfm.weights=gone"])) is None
+    )
+
+
+def test_a_draw_that_is_no_model_is_not_tried():
+    """And tells why; all else that can go wrong may be over by the next try."""
+    recipe = load_recipe("tune_token_rank_smoke", ["model.adapter.layers=[0, 99]"])
+    plan = {"recipe": recipe.model_dump(mode="json"), "name": "sweep"}
+    result = run_trial({"draw": {"adapter": "rein"}}, plan)
+    assert "name rising block numbers from 0 to 11" in result["error"] and result["source_mIoU"] == float("-inf")
+
+
+def test_a_store_that_is_away_is_no_reason_to_give_a_draw_up(monkeypatch):
+    recipe = load_recipe("tune_token_rank_smoke")
+    plan = {"recipe": recipe.model_dump(mode="json"), "name": "sweep", "histories": {}, "mlflow_run_id": "0" * 32}
+    plan |= {"concurrent": 1, "gpus_per_worker": 1.0}
+
+    def away(*args, **settings):
+        raise ValueError("MLflow at http://nowhere can't be used")
+
+    monkeypatch.setattr(trial, "train", away)
+    with pytest.raises(ValueError, match="can't be used"):
+        run_trial({"draw": {"adapter": "rein"}}, plan)
