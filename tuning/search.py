@@ -27,6 +27,12 @@ from tuning.trial import run_trial
 
 _MAY_CHANGE = (*(name for name in runs.MAY_CHANGE if name != "tune"), "tune.num_trials", "tune.max_concurrent")
 _MAY_CHANGE += ("tune.gpus_per_trial", "tune.max_failures")
+_HELD_OUT = (
+    "trials are compared on held-out samples of the source, --set data.source_val=SHARDS: its val split, ingested with "
+    "--split val; where it has none, ingest gtav RAW shards/gtav-val --limit 500, and to train on, ingest gtav RAW "
+    "shards/gtav-train --without 500; or on the target domains, data.val, by --set tune.objective=target, which are "
+    "then no test of generalisation any more"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,11 +107,7 @@ def check(recipe: Recipe) -> None:
     """What a sweep needs, found before anything is started. Raises ValueError with what is missing."""
     settings, data = recipe.tune, recipe.data
     if settings.objective == "source" and not data.source_val:
-        raise ValueError(
-            "recipe: data.source_val is empty: trials are compared on held-out samples of the source, "
-            "--set data.source_val=SHARDS (such as its val split, ingested with --split val); or on the target "
-            "domains, data.val, by --set tune.objective=target, which are then no test of generalisation any more"
-        )
+        raise ValueError(f"recipe: data.source_val is empty: {_HELD_OUT}")
     if settings.objective == "target" and not data.val:
         raise ValueError("recipe: data.val is empty: tune.objective=target compares trials there: give it shards")
     if settings.scheduler and not recipe.train.validate_every:

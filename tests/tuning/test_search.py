@@ -8,9 +8,9 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.models import resolve
-from pipelines.recipe import parse_recipe
+from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.runs import Run
-from tuning.search import _concurrent
+from tuning.search import _concurrent, check
 from tuning.trial import earlier
 
 
@@ -105,6 +105,11 @@ def test_what_a_sweep_needs(streets, storage, run_command):
         run_command("tune", "--resume", storage)
     with pytest.raises(ValueError, match="name a recipe"):
         run_command("tune")
+
+
+def test_who_lacks_held_out_samples_is_told_how_to_make_some():
+    with pytest.raises(ValueError, match="gtav-val --limit 500, .* shards/gtav-train --without 500"):
+        check(load_recipe("tune_asha_tpe", ["data.train=shards/gtav"]))
 
 
 def test_trials_at_a_time():
