@@ -13,8 +13,8 @@ from mmengine.logging import MMLogger
 from pipelines import worker
 from pipelines.clock import Clock
 from pipelines.recipe import parse_recipe
-from pipelines.train import check_window
 from pipelines.settings import Recipe
+from pipelines.train import check_window
 from pipelines.worker import Loop, Step, build_for_training, to_mmseg
 from rein_core import build_segmentor
 
