@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines.tracking import commit
+from pipelines.checkout import commit
 
 
 def device() -> torch.device:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pipelines import tracking
+from pipelines import checkout
 from pipelines.html import Domain as Section
 from pipelines.html import Picture, report_page
 from pipelines.scoring import Counts, Domain, Protocol, meter_of
@@ -64,7 +64,7 @@ def facts_of(model: str, recipe: Recipe, provenance: dict[str, Any], segmentor: 
         "step": provenance.get("step"),
         "seed": provenance.get("seed"),
         "commit of training": provenance.get("commit"),
-        "commit of evaluation": tracking.commit(),
+        "commit of evaluation": checkout.commit(),
         "MLflow run": provenance.get("mlflow_run_id"),
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }

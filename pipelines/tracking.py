@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,12 +18,12 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 
+from pipelines.checkout import commit
 from pipelines.refusals import asking, check_address, refusal, where, without_password
 from pipelines.sender import Sender
 from pipelines.settings import Recipe
 from pipelines.terminal import say
 
-_ROOT = Path(__file__).resolve().parents[1]
 _LONGEST_PARAM = 500
 _LAST_WAIT = 60
 _TRIES = 2
@@ -194,20 +193,6 @@ def log_metrics(run_id: str, values: dict[str, float]) -> None:
     """Numbers without a step, at once."""
     for name, value in values.items():
         MlflowClient().log_metric(run_id, name, value)
-
-
-def commit() -> str | None:
-    """The checkout's commit, with -dirty where files differ from it.
-
-    Outside of git REIN_COMMIT, which README's jobs bring along, or what the file COMMIT beside the code says, as in
-    our image; None if there is neither.
-    """
-    git = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        file = _ROOT / "COMMIT"
-        return os.environ.get("REIN_COMMIT") or (file.read_text().strip() if file.is_file() else None)
 
 
 class Tracker:

@@ -18,7 +18,7 @@ from torch import nn
 from datasets import overlap
 from datasets.sample import Damaged, one_line
 from datasets.shards import Shards
-from pipelines import models, preemption, resources, tracking
+from pipelines import checkout, models, preemption, resources, tracking
 from pipelines.cluster import connect
 from pipelines.feed import check_feed
 from pipelines.recipe import load_recipe
@@ -140,7 +140,7 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
     check_window(segmentor, recipe)
     digests = {each.uri: each.manifest.digest for each in shards}
-    origin = {"commit": tracking.commit(), "seed": recipe.seed, "shards": digests}
+    origin = {"commit": checkout.commit(), "seed": recipe.seed, "shards": digests}
     return origin | {"trained_parameters": trained}
 
 

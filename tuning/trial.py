@@ -66,9 +66,11 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
 def why_not(recipe: Recipe) -> str | None:
     """The reason why a draw is no model; None if it is one, as far as can be told without memory and weights."""
     section = recipe.model_section()
+    if "vfm" in section:
+        section["vfm"]["weights"] = None
     try:
         with torch.device("meta"):
-            build_segmentor(section | {"vfm": section["vfm"] | {"weights": None}})
+            build_segmentor(section)
     except ValueError as error:
         return str(error)
     except (NotImplementedError, RuntimeError):  # what computes with weights can't here, and says more in training

@@ -29,20 +29,6 @@ def test_artifacts_lie_beside_a_file_of_the_users_choice(tmp_path, monkeypatch):
     assert experiment.artifact_location == (tmp_path / "mlartifacts").as_uri()
 
 
-def test_the_commit_of_a_job_and_of_an_image(tmp_path, monkeypatch):
-    """Code that a job brought has no .git: what the job says counts; an image's commit only for the image's code."""
-    monkeypatch.delenv("REIN_COMMIT", raising=False)
-    for folder in ("job", "image"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "image/COMMIT").write_text("1234567890ab\n")
-    monkeypatch.setattr(tracking, "_ROOT", tmp_path / "job")
-    assert tracking.commit() is None
-    monkeypatch.setattr(tracking, "_ROOT", tmp_path / "image")
-    assert tracking.commit() == "1234567890ab"
-    monkeypatch.setenv("REIN_COMMIT", "ba0987654321-dirty")
-    assert tracking.commit() == "ba0987654321-dirty"
-
-
 def test_metrics_and_pictures_arrive(tmp_path):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     run_id = tracking.create_run("first", recipe)
