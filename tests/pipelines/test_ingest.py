@@ -78,7 +78,7 @@ def test_held_out_samples(streets, tmp_path, run_command):
         assert run_command("ingest", "gtav", streets.raw_gtav, out, option, 3)["samples"] == len(Shards(str(out)))
         names[option] = [Shards(str(out)).read(i).name for i in range(len(Shards(str(out))))]
     assert len(names["--limit"]) == 3 and len(names["--without"]) == 7
-    assert sorted(sum(names.values(), [])) == [pair.name for pair in get_layout("gtav").find(streets.raw_gtav)[2]]
+    assert sorted(sum(names.values(), [])) == [pair.name for pair in get_layout("gtav").find(str(streets.raw_gtav))[2]]
     with pytest.raises(ValueError, match="--without 10 leaves none of 10 pairs"):
         run_command("ingest", "gtav", streets.raw_gtav, tmp_path / "none", "--without", 10)
 
