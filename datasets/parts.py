@@ -9,13 +9,15 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 
 from datasets.storage import PARTIAL, delete, filesystem, listing, read_json, size, write_json
 
 MANIFEST = "manifest.json"
 PLAN = "ingest-plan.json"
-_OURS = re.compile(r"(part-\d{5}\.(parquet|json)|manifest\.json|ingest-plan\.json)(\.[0-9a-f]{8}\.partial)?")
+_NAMES = rf"part-\d{{5}}\.(parquet|json)|{re.escape(MANIFEST)}|{re.escape(PLAN)}"
+_OURS = re.compile(rf"({_NAMES})(\.[0-9a-f]{{8}}{re.escape(PARTIAL)})?")
 _THREADS = 16
 
 
@@ -44,7 +46,7 @@ class Plan:
         """The pairs of each part."""
         return [slice(*bounds) for bounds in pairwise((0, *self.ends))]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Another for every plan."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

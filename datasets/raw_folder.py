@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pyarrow.fs as pafs
 
-from datasets.storage import filesystem, split
+from datasets.storage import filesystem, open_uri
 
 _WILDCARD = r"\*\*/|\*"
 
@@ -23,9 +23,7 @@ def read_bytes(uri: str, what: str) -> bytes:
     try:
         if "://" not in uri:
             return Path(uri).read_bytes()
-        folder, name = split(uri)  # each folder's filesystem is made once
-        fs, path = filesystem(folder)
-        with fs.open_input_stream(f"{path}/{name}") as stream:
+        with open_uri(uri) as stream:
             return stream.read()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"no {what}: {uri} ({error.strerror or error})") from error

@@ -35,6 +35,13 @@ def join(uri: str, *names: str) -> str:
     return parts._replace(path="/".join((parts.path.rstrip("/"), *names))).geturl()
 
 
+def open_uri(uri: str) -> pa.NativeFile:
+    """A stream of the bytes at a URI, whose path has its special characters percent-encoded."""
+    parts = urlsplit(uri, allow_fragments=False)
+    fs, bucket = filesystem(parts._replace(path="/").geturl())  # the same for all of a bucket's files
+    return fs.open_input_stream(f"{bucket}{unquote(parts.path)}")
+
+
 def split(uri: str) -> tuple[str, str]:
     """A file's folder, as a path or URI, and its name, of which a URI's is no longer quoted."""
     if "://" not in uri:

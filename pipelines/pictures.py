@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 import cv2
@@ -59,9 +58,7 @@ def opened(place: str) -> AbstractContextManager[BinaryIO]:
         return urlopen(place, timeout=_PATIENCE)
     if "://" not in place:
         return open(place, "rb")
-    parts = urlsplit(place, allow_fragments=False)
-    files, bucket = storage.filesystem(parts._replace(path="").geturl())  # the same for all of a bucket's files
-    return files.open_input_stream(f"{bucket}{unquote(parts.path)}")
+    return storage.open_uri(place)
 
 
 def decode_picture(data: bytes) -> np.ndarray:

@@ -173,6 +173,5 @@ def _listed(file: str) -> list[str]:
     places = [line for line in lines if line and not line.startswith("#")]
     if not places:
         raise ValueError(f"no images in {file}: write a path or URI a line")
-    folder, question, options = file.partition("?") if "://" in file else (file, "", "")
-    above = posixpath.dirname(folder) + question + options
-    return [line if "://" in line else storage.join(above, line) for line in places]
+    folder, _ = storage.split(file)
+    return [line if "://" in line else storage.join(folder, line) for line in places]

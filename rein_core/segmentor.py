@@ -150,7 +150,7 @@ def _mmseg_config(model: dict) -> dict:
         "type": "VFMSegmentor",
         "data_preprocessor": {
             "type": "SegDataPreProcessor",
-            **normalisation(model | {"vfm": vfm}),
+            **normalisation(model),
             "bgr_to_rgb": True,
             "size_divisor": divisor,
             "pad_val": 0,

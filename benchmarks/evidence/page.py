@@ -89,10 +89,8 @@ def _origin(study: Study, results: Results) -> str:
     found = [one for arm in study.arms for seeds in results.of_arm(study, arm).values() for one in seeds.values()]
     wanted = sum(len(arm.rates) + len(arm.seeds) - 1 for arm in study.arms)
     steps = ", ".join(map(str, sorted({one.steps for one in found})))
-    commits = {device: sorted({one.commit for one in found if one.device == device}) for device in _devices(found)}
-    machines = "; ".join(f"{device}, commit {', '.join(own)}" for device, own in commits.items())
+    commits: dict[str, set[str]] = {}
+    for one in found:
+        commits.setdefault(one.device, set()).add(one.commit)
+    machines = "; ".join(f"{device}, commit {', '.join(sorted(own))}" for device, own in sorted(commits.items()))
     return f"{len(found)} of {wanted} trials finished, {steps} steps each. {machines}."
-
-
-def _devices(found: list[Found]) -> list[str]:
-    return sorted({one.device for one in found})

@@ -44,6 +44,11 @@ def test_whole_images_are_read_and_damaged_ones_named(ending):
             decode_picture(data[:length])
 
 
+def test_a_file_by_its_uri(tmp_path):
+    (tmp_path / "a street#1.png").write_bytes(encoded(".png"))
+    assert (read_picture(f"file://{tmp_path}/a%20street%231.png") == PIXELS).all()
+
+
 def test_what_is_no_image():
     for data in (b"", b"hello", bytes(1000), b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(ValueError, match="no image"):
