@@ -1,7 +1,10 @@
-"""Multi-scale deformable attention in plain torch (Zhu et al., Deformable DETR, ICLR 2021, eq. 3)."""
+"""Multi-scale deformable attention (Zhu et al., Deformable DETR, ICLR 2021, eq. 3)."""
 
+import functools
 import math
 import warnings
+from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -72,9 +75,28 @@ def mix(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list[tuple[i
         places: (x, y) in pixels of each level [b, n, heads, levels, points, 2]; 0 is the first pixel's centre.
         weights: [b, n, heads, levels, points].
     """
-    sparse = value_bnc.device.type == "cpu" and not torch.compiler.is_exporting()  # ONNX has no sparse products
-    how = mix_by_matrix if sparse else mix_by_grid
-    return how(value_bnc, places, weights, shapes)
+    return _way_to_mix(value_bnc, places)(value_bnc, places, weights, shapes)
+
+
+def _way_to_mix(value_bnc: Tensor, places: Tensor) -> Callable[..., Tensor]:
+    if value_bnc.device.type == "cpu" and not torch.compiler.is_exporting():  # ONNX has no sparse products
+        return mix_by_matrix
+    kernels = _kernels() if value_bnc.is_cuda and not torch.compiler.is_compiling() else None
+    return kernels.mix_by_triton if kernels and kernels.supports(value_bnc, places) else mix_by_grid
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    """`deformable_triton`, unless it doesn't run: it needs Triton, a GPU that Triton knows, and a C compiler."""
+    try:
+        from rein_core.mask2former import deformable_triton
+
+        value, places = torch.zeros(1, 1, 8, device="cuda"), torch.zeros(1, 1, 1, 1, 1, 2, device="cuda")
+        deformable_triton.mix_by_triton(value, places, places[..., 0], [(1, 1)])
+    except Exception as error:
+        warnings.warn(f"Deformable attention is slower without its Triton kernels: {error!r}", stacklevel=2)
+        return None
+    return deformable_triton
 
 
 def mix_by_grid(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
