@@ -57,11 +57,20 @@ def _row(study: Study, arm: Arm, results: Results) -> list[str]:
     domains = (study.held_out, *study.domains)
     scores = [_deviating([found.scores[name] for found in kept]) for name in domains]
     unseen = [_unseen(study, found) for found in kept]
-    cost = [kept[0].trained_parameters / 1e6, min(f.step_seconds for f in kept), max(f.memory_gib for f in kept)]
-    numbers = [f"{cost[0]:.2f}", f"{cost[1]:.2f}", f"{cost[2]:.1f}", str(len(kept))]
+    numbers = [f"{kept[0].trained_parameters / 1e6:.2f}", *_cost(study, kept, results), str(len(kept))]
     rate = results.best_rate(study, arm)
     tried = sum(bool(seeds) for seeds in results.of_arm(study, arm).values())
     return [arm.name, f"{rate:g} of {tried}", *scores, _deviating(unseen), _to_baseline(study, arm, results), *numbers]
+
+
+def _cost(study: Study, kept: list[Found], results: Results) -> list[str]:
+    """Least seconds a step and most memory of the trials on the machine that trained the baseline's first seed: those
+    of another can't be compared."""
+    machine = results.kept(study, study.arm(study.baseline))[:1]
+    alike = [found for found in kept if not machine or found.device == machine[0].device]
+    if not alike:
+        return ["", ""]
+    return [f"{min(found.step_seconds for found in alike):.2f}", f"{max(found.memory_gib for found in alike):.1f}"]
 
 
 def _unseen(study: Study, found: Found) -> float:

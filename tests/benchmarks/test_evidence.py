@@ -112,6 +112,17 @@ def test_the_table(results):
     assert spread([3.0]) == (3.0, None)
 
 
+def test_costs_are_of_one_machine(results):
+    """Where the first seed of the baseline was trained; what is not from there has none."""
+    frozen, rein = ARMS
+    slow, elsewhere = Trial(STUDY, rein, 2.0, 0).name, Trial(STUDY, rein, 2.0, 1).name
+    results.trials[slow] = replace(results.trials[slow], step_seconds=3.0)
+    results.trials[elsewhere] = replace(results.trials[elsewhere], step_seconds=0.1, memory_gib=9.0, device="another")
+    assert page.table(STUDY, [rein], results).splitlines()[2].endswith("| 2.50 | 3.00 | 1.0 | 2 |")
+    results.trials[slow] = replace(results.trials[slow], device="another")
+    assert page.table(STUDY, [rein], results).splitlines()[2].endswith("| 2.50 |  |  | 2 |")
+
+
 def test_words_stay_and_blocks_are_replaced(results, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "STUDIES", {"T": STUDY})
     (tmp_path / "evidence.md").write_text("Before.\n<!-- study T -->\nold\n<!-- end -->\nAfter.\n")
