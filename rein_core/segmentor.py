@@ -12,7 +12,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 import rein_core.backbone
-import rein_core.mask2former  # noqa: F401  (registers the head)
+import rein_core.mask2former
+import rein_core.preprocessor  # noqa: F401  (as the two above: registers what is built by name)
 from rein_core.adapters import FEEDS_QUERIES
 from rein_core.anatomy import patch_size_of, widths_of
 from rein_core.heads import complete_head
@@ -149,7 +150,7 @@ def _mmseg_config(model: dict) -> dict:
     return {
         "type": "VFMSegmentor",
         "data_preprocessor": {
-            "type": "SegDataPreProcessor",
+            "type": "VFMPreProcessor",
             **normalisation(model),
             "bgr_to_rgb": True,
             "size_divisor": divisor,

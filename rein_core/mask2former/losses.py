@@ -67,8 +67,7 @@ class MaskLosses:
         num_classes = cls_lbqk.shape[-1] - 1
         target = torch.full(cls_lbqk.shape[:3], num_classes, device=cls_lbqk.device)
         target[pairs.layer, pairs.image, pairs.query] = pairs.label
-        weight = cls_lbqk.new_ones(num_classes + 1)
-        weight[-1] = self.no_object_weight
+        weight = F.pad(cls_lbqk.new_ones(num_classes), (0, 1), value=self.no_object_weight)
         loss = F.cross_entropy(cls_lbqk.flatten(0, 2), target.flatten(), weight, reduction="none")
         return loss.view(len(cls_lbqk), -1).sum(dim=1), weight[target].flatten(1).sum(dim=1)
 
