@@ -1,9 +1,11 @@
 """Trained parameters, seconds a step and peak memory of every adapter on a small and a large VFM, as a Markdown table.
 
-`python -m benchmarks.adapters --out docs/adapters.md`: each measured in a process of its own, with a linear head and
-random weights; a step is forward, loss and backward.
+`python -m benchmarks.adapters --out docs/adapters.md`: each measured with a linear head and random weights, on a CPU in
+a process of its own; a step is forward, loss and backward.
 """
 
+import argparse
+import gc
 import shlex
 import statistics
 import sys
@@ -16,13 +18,14 @@ from benchmarks import common
 from benchmarks.train_step import batch as batch_of
 from rein_core import build_segmentor
 from rein_core.adapters import ADAPTERS
+from rein_core.precision import autocast
 
 _HEAD = """# What each adapter costs
 
-`{command}` on {device}, {threads} threads, torch {torch}, commit {commit}.
-{vfms}, {size}×{size} pixels, batch {batch}, fp32, linear head, random weights.
-Medians of {rounds} steps (forward, loss, backward), one process each, one after the other.
-Memory is the process's peak, weights and libraries included. `none` is the frozen VFM.
+`{command}` on {device}{threads}, torch {torch}, commit {commit}.
+{vfms}, {size}×{size} pixels, batch {batch}, {precision}, linear head, random weights.
+Medians of {rounds} steps (forward, loss, backward), one after the other.
+Memory is the peak of {memory}. `none` is the frozen VFM.
 Seconds are comparable within a column only.
 
 """
@@ -34,17 +37,22 @@ def main() -> None:
     parser.add_argument("--vfms", nargs="+", default=["dinov2_small", "dinov2_large"])
     parser.add_argument("--size", type=int, default=512, help="height and width, in pixels")
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
     parser.add_argument("--out", help="write the table there")
     parser.add_argument("--one", nargs=2, metavar=("VFM", "ADAPTER"), help="measure this pair only")
     args = parser.parse_args()
     if args.one:
-        common.emit(measure(*args.one, args.size, args.batch, args.rounds), True)
+        common.emit(measure(*args.one, args), True)
         return
-    rows = {kind: [_in_a_process(vfm, kind, args) for vfm in args.vfms] for kind in ADAPTERS}
+    on_cuda = common.device().type == "cuda"  # which counts each one's memory, so that they share a process
+    row = measure if on_cuda else _in_a_process
+    rows = {kind: [row(vfm, kind, args) for vfm in args.vfms] for kind in ADAPTERS}
     machine = common.machine(common.device())
     if args.out:
         command = shlex.join(["python", "-m", "benchmarks.adapters", *sys.argv[1:]])
-        words = {"threads": "no"} | vars(args) | machine | {"vfms": ", ".join(args.vfms), "command": command}
+        words = vars(args) | machine | {"vfms": ", ".join(args.vfms), "command": command}
+        words["threads"] = "" if on_cuda else f", {machine['threads']} threads"
+        words["memory"] = "all tensors" if on_cuda else "a process, weights and libraries included"
         Path(args.out).write_text(_HEAD.format(**words) + table(args.vfms, rows))
     seconds = {vfm: {kind: row[i]["seconds"] for kind, row in rows.items()} for i, vfm in enumerate(args.vfms)}
     ratio = {
@@ -53,34 +61,41 @@ def main() -> None:
     common.emit({"ratio": ratio, "rows": rows, "machine": machine}, args.json)
 
 
-def measure(vfm: str, kind: str, size: int, batch: int, rounds: int) -> dict[str, float]:
+def measure(vfm: str, kind: str, args: argparse.Namespace) -> dict[str, float]:
     """Trained parameters of the adapter (without the head) in millions, seconds and GiB."""
     on = common.device()
-    section = {"vfm": {"name": vfm, "img_size": size}, "adapter": {"type": kind}, "decode_head": {"type": "linear"}}
+    vfm_section = {"name": vfm, "img_size": args.size}
+    section = {"vfm": vfm_section, "adapter": {"type": kind}, "decode_head": {"type": "linear"}}
     torch.manual_seed(0)
-    segmentor = build_segmentor(section).to(on).train()
+    with on:
+        segmentor = build_segmentor(section).to(on).train()
+    gc.collect()  # the model before: its hooks hold it in cycles
+    common.peak_memory(on)
     trained = sum(p.numel() for p in segmentor.backbone.parameters() if p.requires_grad)
-    given = batch_of(batch, size, on)
-    seconds = [step(segmentor, *given) for _ in range(rounds + 1)][1:]
-    return {
+    given = batch_of(args.batch, args.size, on)
+    seconds = [step(segmentor, *given, args.precision) for _ in range(args.rounds + 1)][1:]
+    row = {
         "parameters": round(trained / 1e6, 3),
-        "seconds": round(statistics.median(seconds), 3),
+        "seconds": round(statistics.median(seconds), 4),
         "memory": common.peak_memory(on),
     }
+    sys.stderr.write(f"{vfm} {kind}: {row}\n")
+    return row
 
 
-def step(segmentor: nn.Module, images: Tensor, samples: list) -> float:
+def step(segmentor: nn.Module, images: Tensor, samples: list, precision: str) -> float:
     """Seconds of forward, loss and backward."""
     segmentor.zero_grad(set_to_none=True)
     watch = common.Stopwatch(images.device)
-    losses = segmentor.decode_head.loss(segmentor.extract_feat(images), samples, {})
+    with autocast(images.device, precision):
+        losses = segmentor.decode_head.loss(segmentor.extract_feat(images), samples, {})
     sum(value for name, value in losses.items() if "loss" in name).backward()
     watch.lap("step")
     return watch.seconds["step"]
 
 
-def _in_a_process(vfm: str, kind: str, args) -> dict[str, float]:
-    options = ["--size", str(args.size), "--batch", str(args.batch), "--rounds", str(args.rounds)]
+def _in_a_process(vfm: str, kind: str, args: argparse.Namespace) -> dict[str, float]:
+    options = [f"--{name}={getattr(args, name)}" for name in ("size", "batch", "rounds", "precision")]
     return common.in_a_process("benchmarks.adapters", "--one", vfm, kind, *options)
 
 
@@ -91,7 +106,7 @@ def table(vfms: list[str], rows: dict[str, list[dict[str, float]]]) -> str:
     for kind, cells in rows.items():
         lines.append(
             [kind]
-            + [text for c in cells for text in (f"{c['parameters']:.2f}", f"{c['seconds']:.2f}", f"{c['memory']:.1f}")]
+            + [text for c in cells for text in (f"{c['parameters']:.2f}", f"{c['seconds']:.3g}", f"{c['memory']:.1f}")]
         )
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks import common
 from benchmarks.peers import link
-from benchmarks.train_step import MODELS
+from benchmarks.train_step import MODELS, memories_beside
 from rein_core.segmentor import VFMSegmentor
 
 WINDOW = {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
@@ -39,7 +39,9 @@ def main() -> None:
         "ratio": common.ratio(seconds["peer"], seconds["ours"]),
         "seconds": {name: round(parts["image"], 3) for name, parts in seconds.items()},
         "same_labels": round(same, 6),
-        "peak_memory_gib": memories(args),
+        "peak_memory_gib": memories_beside({"ours": ours, "peer": peer}, on, partial(labels, image=image))
+        if on.type == "cuda"
+        else memories(args),
         "setting": {"vfm": args.vfm, "size": list(args.size), "rounds": args.rounds},
         "machine": common.machine(on),
     }

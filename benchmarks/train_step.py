@@ -4,6 +4,7 @@
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -54,7 +55,13 @@ def main() -> None:
         ratio[precision] = common.ratio(seconds[precision]["peer"], seconds[precision]["ours"])
     setting = {"vfm": args.vfm, "size": args.size, "batch": args.batch, "rounds": args.rounds}
     result = {"ratio": ratio, "seconds": rounded(seconds), "loss": losses, "setting": setting}
-    result["peak_memory_gib"] = {precision: memories(args, precision) for precision in args.precisions}
+    models = {"ours": ours, "peer": peer}
+    result["peak_memory_gib"] = {
+        precision: memories_beside(models, on, partial(step, images=images, samples=samples, precision=precision))
+        if on.type == "cuda"
+        else memories(args, precision)
+        for precision in args.precisions
+    }
     common.emit(result | {"machine": common.machine(on)}, args.json)
 
 
@@ -64,6 +71,23 @@ def memories(args: argparse.Namespace, precision: str) -> dict[str, float]:
     return {name: common.in_a_process("benchmarks.train_step", "--memory-of", name, *options)["GiB"] for name in MODELS}
 
 
+def memories_beside(
+    models: dict[str, nn.Module], on: torch.device, work: Callable[[nn.Module], object]
+) -> dict[str, float]:
+    """Peak memory of each model's work on a CUDA device, in GiB of tensors, while the others are on the host."""
+    found = {}
+    for model in models.values():
+        model.zero_grad(set_to_none=True)
+        model.to("cpu")
+    for name, model in models.items():
+        common.peak_memory(on)  # what was there before
+        work(model.to(on))
+        found[name] = common.peak_memory(on)
+        model.zero_grad(set_to_none=True)
+        model.to("cpu")
+    return found
+
+
 def memory(name: str, args: argparse.Namespace, images: Tensor, samples: list) -> float:
     """Peak memory of this process in one training step, in GiB."""
     step(MODELS[name](args.vfm, args.size, images.device), images, samples, args.precisions[0])
@@ -71,17 +95,20 @@ def memory(name: str, args: argparse.Namespace, images: Tensor, samples: list) -
 
 
 def our_model(vfm: str, size: int, on: torch.device) -> nn.Module:
-    """Always with the same weights."""
+    """Always with the same weights, drawn on the device: a large VFM's take long on a CPU."""
     torch.manual_seed(0)
     section = {"vfm": {"name": vfm, "img_size": size}, "adapter": {"type": "rein"}, "decode_head": HEAD}
-    return build_segmentor(section).to(on).train()
+    with on:
+        return build_segmentor(section).to(on).train()
 
 
 def peer_model(vfm: str, size: int, on: torch.device) -> nn.Module:
     """The peer, with the weights of ours."""
     model = our_model(vfm, size, on)
     weights = model.state_dict()
-    model.decode_head = peer_head(HEAD | {"in_channels": [model.backbone.vfm.num_features] * 4}).to(on).train()
+    with on:
+        head = peer_head(HEAD | {"in_channels": [model.backbone.vfm.num_features] * 4})
+    model.decode_head = head.to(on).train()
     model.load_state_dict(weights)
     model.backbone.reins.__class__ = UnfusedRein
     return model
