@@ -84,9 +84,9 @@ def gradients(segmentor: nn.Module, device: torch.device, precision: str = "fp32
 
 
 def assert_close(found: tuple[float, Tensor], expected: tuple[float, Tensor], rounding: float) -> None:
-    """The loss within `rounding`, the gradients' difference within ten times as much of their norm."""
+    """The loss within `rounding`, the gradients' difference within twenty times as much of their norm."""
     assert found[0] == pytest.approx(expected[0], rel=rounding)
-    assert (found[1] - expected[1]).norm() < 10 * rounding * expected[1].norm()
+    assert (found[1] - expected[1]).norm() < 20 * rounding * expected[1].norm()
 
 
 def test_losses_and_gradients_are_those_of_the_cpu(small, same_points):
