@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rein_core import Rein
+from rein_core.adapter import Adapter
 from rein_core.segmentor import build
 
 NUM_CLASSES = 19
@@ -15,6 +16,8 @@ NUM_CLASSES = 19
 
 class UnfusedRein(Rein):
     """Equation by equation, one operation after the other."""
+
+    folded = Adapter.folded
 
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
         """As `Rein.refine`."""

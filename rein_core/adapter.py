@@ -1,5 +1,7 @@
 """What every adapter can do; each kind overrides what it needs."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from torch import Tensor, nn
 
 
@@ -22,6 +24,10 @@ class Adapter(nn.Module):
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
         """The patch features [b, n, c] that a block gives → the ones that the next block gets."""
         return feat_bnc
+
+    def folded(self) -> AbstractContextManager[None]:
+        """Around one pass through the VFM, in which no parameter changes: what blocks share can be computed once."""
+        return nullcontext()
 
     def queries(self) -> Tensor | None:
         """Queries [m, query_dims] for the head; None where the adapter has none to link."""

@@ -86,6 +86,14 @@ class VFMBackbone(BaseModule):
             )
         self._compiled = torch.compile(self._levels, backend=backend)
 
+    def _levels_of(self, images: Tensor) -> list[Tensor]:
+        if self._compiled and self.training:
+            return self._compiled_levels(images)
+        if self._recomputes:  # a block that runs again must find what it found
+            return self._levels(images)
+        with self.reins.folded():
+            return self._levels(images)
+
     def _compiled_levels(self, images: Tensor) -> list[Tensor]:
         try:
             return self._compiled(images)
@@ -105,7 +113,7 @@ class VFMBackbone(BaseModule):
         Args:
             resize: False leaves all levels of a plain ViT as they are, [b, c, h/patch, w/patch].
         """
-        levels = self._compiled_levels(images) if self._compiled and self.training else self._levels(images)
+        levels = self._levels_of(images)
         if resize and not self.has_stages:
             levels = [_rescale(level, scale) for level, scale in zip(levels, LEVEL_SCALES, strict=True)]
         return levels, self.reins.queries()

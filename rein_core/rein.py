@@ -5,6 +5,8 @@ Segmentation", CVPR 2024, section 3. Shapes: b images, n patches, c channels, m 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +57,7 @@ class Rein(Adapter):
         else:
             self.learnable_tokens_a = nn.Parameter(torch.empty(len(self.layers), token_length, rank))
             self.learnable_tokens_b = nn.Parameter(torch.empty(len(self.layers), rank, embed_dims))
+        self._folded: list[tuple[Tensor, Tensor, Tensor, Tensor]] | None = None
         self.scale = nn.Parameter(torch.tensor(1.0 if zero_init else scale_init))
         self.mlp_token2feat = self._linear(embed_dims, embed_dims)
         self.mlp_delta_f = self._linear(embed_dims, embed_dims)
@@ -77,11 +80,11 @@ class Rein(Adapter):
             if zero_init and name.startswith("mlp_delta_f"):
                 nn.init.zeros_(parameter)
 
-    def tokens(self) -> Tensor:
-        """T [l, m, c], all layers."""
+    def tokens(self, layers: slice = slice(None)) -> Tensor:
+        """T [l, m, c] of all layers, or of some."""
         if self.rank is None:
-            return self.learnable_tokens
-        return self.learnable_tokens_a @ self.learnable_tokens_b
+            return self.learnable_tokens[layers]
+        return self.learnable_tokens_a[layers] @ self.learnable_tokens_b[layers]
 
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
         """f + scale · Δf for the patch features f of one block (eq. 1); f itself where `layers` leaves it out."""
@@ -96,20 +99,38 @@ class Rein(Adapter):
         as large as f is touched least.
         """
         i = self.layers.index(layer)
-        tokens_mc = self._tokens_of(i)
-        token2feat, delta_f = (mlp if self.share_mlps else mlp[i] for mlp in (self.mlp_token2feat, self.mlp_delta_f))
-        weight, bias = self.scale * delta_f.weight, self.scale * delta_f.bias
-        values_mc = F.pad(F.linear(token2feat(tokens_mc[1:]), weight), (0, 0, 1, 0))
+        keys_cm, values_mc, weight, bias = self._folded[i] if self._folded else self._fold(slice(i, i + 1))[0]
+        feat_bnc = feat_bnc.to(values_mc.dtype)  # what autocast would do for each of the products
+        similarity_bnm = feat_bnc @ keys_cm
         if self.use_softmax:
-            similarity_bnm = (feat_bnc @ (tokens_mc.T * feat_bnc.shape[-1] ** -0.5)).softmax(dim=-1)
-        else:
-            similarity_bnm = feat_bnc @ tokens_mc.T
+            similarity_bnm = similarity_bnm.softmax(dim=-1)
         return similarity_bnm @ values_mc + F.linear(feat_bnc, weight, bias)
 
-    def _tokens_of(self, i: int) -> Tensor:
-        if self.rank is None:
-            return self.learnable_tokens[i]
-        return self.learnable_tokens_a[i] @ self.learnable_tokens_b[i]
+    @contextmanager
+    def folded(self) -> Iterator[None]:
+        """Within it, the products that have no features in them are computed once, for all layers together."""
+        self._folded = self._fold(slice(None))
+        try:
+            yield
+        finally:
+            self._folded = None
+
+    def _fold(self, layers: slice) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Of each layer Tᵀ / √c [c, m], (T W_T + b_T) W_f [m, c] with zeros for the first token, W_f and b_f."""
+        tokens_lmc = self.tokens(layers)
+        if self.share_mlps:
+            values_lmc, weight, bias = self._values(tokens_lmc, self.mlp_token2feat, self.mlp_delta_f)
+            own = [(values_mc, weight, bias) for values_mc in values_lmc.unbind()]
+        else:
+            mlps = zip(tokens_lmc, self.mlp_token2feat[layers], self.mlp_delta_f[layers], strict=True)
+            own = [self._values(*parts) for parts in mlps]
+        keys_lcm = tokens_lmc.mT * tokens_lmc.shape[-1] ** -0.5 if self.use_softmax else tokens_lmc.mT
+        return [(keys_cm, *parts) for keys_cm, parts in zip(keys_lcm.unbind(), own, strict=True)]
+
+    def _values(self, tokens: Tensor, token2feat: nn.Linear, delta_f: nn.Linear) -> tuple[Tensor, Tensor, Tensor]:
+        """What tokens […, m, c] add to features; W_f and b_f with the scale in them."""
+        weight, bias = self.scale * delta_f.weight, self.scale * delta_f.bias
+        return F.pad(F.linear(token2feat(tokens[..., 1:, :]), weight), (0, 0, 1, 0)), weight, bias
 
     @in_float32  # else rounding decides which layer is the largest
     def queries(self) -> Tensor | None:

@@ -4,6 +4,9 @@ Bi et al., "Learning Frequency-Adapted Vision Foundation Model for Domain Genera
 NeurIPS 2024.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,6 +62,12 @@ class Fada(Adapter):
         high = self.high.delta(instance_norm(bands_kbnc[1:]).flatten(0, 1), layer)
         deltas = torch.cat([low[None], high.unflatten(0, (3, -1))])
         return feat_bnc + inverse_haar(deltas, self.grid)
+
+    @contextmanager
+    def folded(self) -> Iterator[None]:
+        """As `Rein.folded`."""
+        with self.low.folded(), self.high.folded():
+            yield
 
     def queries(self) -> Tensor | None:
         """As `Rein.queries`."""

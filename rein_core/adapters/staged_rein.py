@@ -1,5 +1,8 @@
 """Rein where features have another width in every stage (ConvNeXt, ResNet): one Rein a stage, one set of queries."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +37,14 @@ class StagedRein(Adapter):
         """As `Rein.refine`, by the block's stage."""
         stage, i = self.place[layer]
         return self.stages[stage].refine(feat_bnc, i)
+
+    @contextmanager
+    def folded(self) -> Iterator[None]:
+        """As `Rein.folded`, in all stages."""
+        with ExitStack() as stack:
+            for stage in self.stages:
+                stack.enter_context(stage.folded())
+            yield
 
     @in_float32
     def queries(self) -> Tensor | None:

@@ -86,16 +86,9 @@ class MaskLosses:
             self.importance_sample_ratio,
         )
         logits = sample_maps(logits_mhw[:, None], points).squeeze(1)
-        truth = _truth(labels_bhw, pairs, points)
+        truth = sample_classes(labels_bhw, pairs.image, pairs.label, points)
         cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1)
         probability = logits.sigmoid()
         overlap = 2 * (probability * truth).sum(dim=1) + 1
         dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
         return zero.index_add(0, pairs.layer, cross_entropy), zero.index_add(0, pairs.layer, dice)
-
-
-@torch.no_grad()
-def _truth(labels_bhw: Tensor, pairs: Pairs, points: Tensor) -> Tensor:
-    """Values [m, p] of each pair's true mask; image by image, so that no label map is copied."""
-    parts = zip(labels_bhw, pairs.label.split(pairs.per_image), points.split(pairs.per_image), strict=True)
-    return torch.cat([sample_classes(image, label, places) for image, label, places in parts])

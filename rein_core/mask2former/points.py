@@ -13,16 +13,18 @@ def sample_maps(maps_bchw: Tensor, points_bp2: Tensor) -> Tensor:
     return F.grid_sample(maps_bchw, grid, align_corners=False).squeeze(-1)
 
 
-def sample_classes(labels_hw: Tensor, classes_m: Tensor, points_mp2: Tensor) -> Tensor:
+def sample_classes(labels_bhw: Tensor, image_m: Tensor, classes_m: Tensor, points_mp2: Tensor) -> Tensor:
     """Bilinear values [m, p] of the masks `labels == class` at points in 0 to 1, without building the masks.
 
     Args:
-        labels_hw: class ids of one image.
+        labels_bhw: class ids.
+        image_m: which image each mask is of.
         classes_m: the class of each mask.
     """
     total = torch.zeros(points_mp2.shape[:2], device=points_mp2.device)
-    for place, weight in _corners(labels_hw.shape, points_mp2):
-        total += weight * (labels_hw.flatten()[place] == classes_m[:, None])
+    labels, first_m1 = labels_bhw.flatten(), labels_bhw[0].numel() * image_m[:, None]
+    for place, weight in _corners(labels_bhw.shape[1:], points_mp2):
+        total += weight * (labels[first_m1 + place] == classes_m[:, None])
     return total
 
 

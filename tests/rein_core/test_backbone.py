@@ -8,8 +8,12 @@ import torch
 import torch.distributed as dist
 from timm.models import VisionTransformer
 
+from rein_core.adapter import Adapter
+from rein_core.adapters.fada import Fada
+from rein_core.adapters.staged_rein import StagedRein
 from rein_core.anatomy import blocks_of
 from rein_core.backbone import VFMBackbone
+from rein_core.rein import Rein
 from rein_core.vfms import VFMS
 
 ADAPTERS = {
@@ -78,6 +82,14 @@ def runs_of(model: VFMBackbone) -> list[int]:
     return counts
 
 
+@pytest.fixture
+def folded_alone(monkeypatch):
+    """Each layer's tokens are folded by themselves, as in recomputed blocks: together they round another way."""
+    for kind in (Rein, Fada, StagedRein):
+        monkeypatch.setattr(kind, "folded", Adapter.folded)
+
+
+@pytest.mark.usefixtures("folded_alone")
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_recomputed_blocks_give_the_same_gradients(kind):
     expected, model = step(backbone(kind)), backbone(kind)
@@ -88,6 +100,7 @@ def test_recomputed_blocks_give_the_same_gradients(kind):
     assert counts == [1] * frozen + [2] * (12 - frozen)
 
 
+@pytest.mark.usefixtures("folded_alone")
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_recomputed_blocks_in_half_precision(kind, half):
@@ -97,6 +110,7 @@ def test_recomputed_blocks_in_half_precision(kind, half):
         same(expected, step(model, half=half))
 
 
+@pytest.mark.usefixtures("folded_alone")
 @pytest.mark.parametrize(
     ("kind", "architecture"),
     [("adaptformer", "samvit_base_patch16"), ("vpt", "eva02_tiny_patch14_224"), ("rein", "vit_small_patch16_dinov3"),
@@ -109,6 +123,24 @@ def test_recomputed_blocks_of_other_vfms(kind, architecture, monkeypatch):
     counts = runs_of(model)
     same(expected, step(model))
     assert set(counts) == {2}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("rein", "vit_tiny"), ("fada", "vit_tiny"), ("rein", "convnext_atto")])
+def test_layers_are_folded_together(kind, name, monkeypatch):
+    """Once a pass, and the same but for rounding; nothing is kept afterwards, not even after an error."""
+    monkeypatch.setitem(VFMS, "convnext_atto", "convnext_atto")
+    expected, model, calls = step(backbone(kind, name)), backbone(kind, name), []
+    fold = Rein._fold
+    monkeypatch.setattr(Rein, "_fold", lambda rein, layers: calls.append(layers) or fold(rein, layers))
+    same(expected, step(model), 1e-5)
+    reins = [module for module in model.reins.modules() if isinstance(module, Rein)]
+    assert calls == [slice(None)] * len(reins) and not any(rein._folded for rein in reins)
+    with pytest.raises(ValueError, match="alone"), model.reins.folded():
+        raise ValueError("alone")
+    assert not any(rein._folded for rein in reins)
+    for rein in (Rein, Fada, StagedRein):
+        monkeypatch.setattr(rein, "folded", Adapter.folded)
+    same(expected, step(model), 1e-5)
 
 
 def test_recomputing_leaves_nothing_behind():

@@ -1,5 +1,7 @@
 """Rein against the paper's parameter counts, a literal loop over its equations, and the authors' recorded numbers."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -54,6 +56,22 @@ def test_refine_is_the_equations(rank, share_mlps, use_softmax):
     rein = Rein(3, 8, token_length=5, query_dims=6, scale_init=0.7, **switches)
     feat = torch.randn(2, 4, 8)
     torch.testing.assert_close(rein.refine(feat, 1), literal_refine(rein, feat, 1))
+
+
+@pytest.mark.parametrize("switches", [{}, {"rank": None}, {"share_mlps": False}, {"layers": [0, 2]}])
+def test_layers_folded_together_are_those_folded_alone(switches):
+    """In values and gradients; afterwards nothing is kept, so that changed parameters count."""
+    torch.manual_seed(0)
+    rein = Rein(3, 8, **{"token_length": 5, "rank": 2, "link_queries": False, "scale_init": 0.7} | switches)
+    feat, found = torch.randn(2, 4, 8), []
+    for around in (nullcontext, rein.folded):
+        with around():
+            refined = torch.stack([rein.refine(feat, layer) for layer in range(3)])
+        found.append([refined, *torch.autograd.grad(refined.square().sum(), list(rein.parameters()))])
+    torch.testing.assert_close(found[1], found[0])
+    with torch.no_grad():
+        rein.scale += 1
+    assert not torch.equal(rein.refine(feat, 0), found[0][0][0])
 
 
 def test_queries_are_max_mean_and_last():
