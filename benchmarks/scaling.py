@@ -32,7 +32,7 @@ def assumed(default: Any, source: str) -> Any:
 class Inputs:
     """What the model knows. MB are 10^6 bytes, prices dollars an hour."""
 
-    step_ms: float = assumed(60.0, "forward, loss, backward, update on one GPU: a target; 127 to 166 measured on H100s")
+    step_ms: float = assumed(60.0, "forward, loss, backward, update on one GPU: a target, see this page's top")
     images_per_step: int = assumed(4, "a GPU: the published batch of 4, on each")
     backward_share: float = assumed(0.46, "of the step; that of DINOv2-S on two CPU cores, for want of a GPU's")
     overlap: float = assumed(0.8, "share of the backward pass in which gradients travel; 0: they wait for its end")

@@ -89,8 +89,8 @@ class VFMBackbone(BaseModule):
     def _levels_of(self, images: Tensor) -> list[Tensor]:
         if self._compiled and self.training:
             return self._compiled_levels(images)
-        if self._recomputes:  # a block that runs again must find what it found
-            return self._levels(images)
+        if any(getattr(part, "grad_checkpointing", False) for part in self.vfm.modules()):
+            return self._levels(images)  # a block that runs again must find what it found
         with self.reins.folded():
             return self._levels(images)
 

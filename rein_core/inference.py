@@ -17,7 +17,10 @@ def predict_labels(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
 ) -> np.ndarray:
-    """Class ids, uint8 [h, w], of a BGR image, uint8 [h, w, 3], at the image's own size; as `predict_probabilities`."""
+    """Class ids, uint8 [h, w], of a BGR image, uint8 [h, w, 3], at the image's own size; as `predict_probabilities`.
+
+    One call at a time a model: adapters keep what belongs to a pass while it lasts.
+    """
     return labels_of(predict_probabilities(segmentor, image, short_edge, scales, flip))
 
 

@@ -1,5 +1,6 @@
 """Images and labels on their way to the device: mmseg's normalisation, without its waits for the device."""
 
+import torch
 from mmengine.structures import BaseDataElement
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
@@ -12,18 +13,23 @@ class VFMPreProcessor(SegDataPreProcessor):
 
     Args:
         bgr_to_rgb: whether the three channels change places; by a flip, as mmseg's index would itself have to travel.
-        settings: the others of `SegDataPreProcessor`.
+        args, settings: the others of `SegDataPreProcessor`.
+
+    Raises:
+        ValueError: both `bgr_to_rgb` and `rgb_to_bgr`.
     """
 
-    def __init__(self, bgr_to_rgb: bool = False, **settings):
-        super().__init__(**settings)
+    def __init__(self, *args, bgr_to_rgb: bool = False, **settings):
+        super().__init__(*args, **settings)
+        if bgr_to_rgb and self.channel_conversion:
+            raise ValueError("data_preprocessor: bgr_to_rgb and rgb_to_bgr would undo one another: set one of them")
         self.bgr_to_rgb = bgr_to_rgb
 
     def cast_data(self, data):
         """As mmseg's: data of any nesting, on the device."""
         if self.device.type == "cuda":
             if isinstance(data, Tensor):
-                return (data.pin_memory() if data.device.type == "cpu" else data).to(self.device, non_blocking=True)
+                return _pinned(data).to(self.device, non_blocking=True)
             if isinstance(data, BaseDataElement):
                 moved = data.new()
                 moved.set_data({name: self.cast_data(value) for name, value in data.items()})
@@ -36,3 +42,9 @@ class VFMPreProcessor(SegDataPreProcessor):
             data = self.cast_data(data)
             data = data | {"inputs": [image.flip(0) if len(image) == 3 else image for image in data["inputs"]]}
         return super().forward(data, training)
+
+
+def _pinned(data: Tensor) -> Tensor:
+    """In memory that the device reads by itself; what has gaps or lies over itself stays, as pinning keeps strides."""
+    dense = data.device.type == "cpu" and data.stride() == torch.empty_like(data).stride()
+    return data.pin_memory() if dense else data

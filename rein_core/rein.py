@@ -99,7 +99,8 @@ class Rein(Adapter):
         as large as f is touched least.
         """
         i = self.layers.index(layer)
-        keys_cm, values_mc, weight, bias = self._folded[i] if self._folded else self._fold(slice(i, i + 1))[0]
+        together = self._folded
+        keys_cm, values_mc, weight, bias = together[i] if together else self._fold(slice(i, i + 1))[0]
         feat_bnc = feat_bnc.to(values_mc.dtype)  # what autocast would do for each of the products
         similarity_bnm = feat_bnc @ keys_cm
         if self.use_softmax:

@@ -1,4 +1,4 @@
-"""Mask2Former in plain torch, with mmdet's parameter names and Rein's linked queries."""
+"""Mask2Former without compiled extensions, with mmdet's parameter names and Rein's linked queries."""
 
 from rein_core.mask2former.head import ReinMask2FormerHead, head_from_authors
 

@@ -86,13 +86,18 @@ def _way_to_mix(value_bnc: Tensor, places: Tensor) -> Callable[..., Tensor]:
 
 
 @functools.cache
+@torch.inference_mode(False)
+@torch.enable_grad()
 def _kernels() -> ModuleType | None:
     """`deformable_triton`, unless it doesn't run: it needs Triton, a GPU that Triton knows, and a C compiler."""
     try:
         from rein_core.mask2former import deformable_triton
 
-        value, places = torch.zeros(1, 1, 8, device="cuda"), torch.zeros(1, 1, 1, 1, 1, 2, device="cuda")
-        deformable_triton.mix_by_triton(value, places, places[..., 0], [(1, 1)])
+        value = torch.zeros(1, 1, 8, device="cuda", requires_grad=True)
+        places = torch.zeros(1, 1, 1, 1, 1, 2, device="cuda")
+        deformable_triton.mix_by_triton(value, places, places[..., 0], [(1, 1)]).sum().backward()
+    except torch.OutOfMemoryError:  # says nothing about the kernels
+        raise
     except Exception as error:
         warnings.warn(f"Deformable attention is slower without its Triton kernels: {error!r}", stacklevel=2)
         return None

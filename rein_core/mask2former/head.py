@@ -1,4 +1,4 @@
-"""Mask2Former's head in plain torch, with Rein's link: learnable tokens become the queries.
+"""Mask2Former's head without compiled extensions, with Rein's link: learnable tokens become the queries.
 
 Cheng et al., CVPR 2022, and Wei et al., CVPR 2024, section 3.4. Parameters have mmdet's names.
 """

@@ -143,6 +143,16 @@ def test_layers_are_folded_together(kind, name, monkeypatch):
     same(expected, step(model), 1e-5)
 
 
+@pytest.mark.parametrize("recompute", [VFMBackbone.recompute_blocks, lambda model: model.vfm.set_grad_checkpointing()])
+@pytest.mark.parametrize(("kind", "name"), [("rein", "vit_tiny"), ("fada", "vit_tiny"), ("rein", "convnext_atto")])
+def test_recomputed_blocks_fold_for_themselves(kind, name, recompute, monkeypatch):
+    """Also where a VFM was told by timm's own method: what is folded together is gone when a block runs again."""
+    monkeypatch.setitem(VFMS, "convnext_atto", "convnext_atto")
+    expected, model = step(backbone(kind, name)), backbone(kind, name)
+    recompute(model)
+    same(expected, step(model), 1e-5)
+
+
 def test_recomputing_leaves_nothing_behind():
     """AdaptFormer's hooks hand a tensor from a block's norm to its MLP; recomputing may stop anywhere in between."""
     model = backbone("adaptformer")
