@@ -199,9 +199,7 @@ def measure(server: Server, image: bytes, clients: int, warm_up: float, seconds:
     """So many clients at a time, all through the warm-up and then until the time is over.
 
     Returns:
-        `requests` that were answered with a label map, from the end of the warm-up until the last answer, and how many
-        a second; their latency in milliseconds (`p50`, `p99`, `longest`); `errors`, which count in none of these; and
-        the server's `cpu_ms` a request, of all that were sent.
+        what `summary` does, and the server's `cpu_ms` a request, of all that were sent, the warm-up's too.
 
     Raises:
         RuntimeError: no request was answered.
@@ -211,7 +209,7 @@ def measure(server: Server, image: bytes, clients: int, warm_up: float, seconds:
         before, begin = server.cpu_seconds(), time.monotonic() + warm_up
         work = partial(client, server.port, body, begin + seconds)
         done = [each for one in [threads.submit(work) for _ in range(clients)] for each in one.result()]
-    result = summary(done, begin) | {"cpu_ms": round(1000 * (server.cpu_seconds() - before) / len(done), 1)}
+    result = summary(done, begin, seconds) | {"cpu_ms": round(1000 * (server.cpu_seconds() - before) / len(done), 1)}
     sys.stderr.write(f"{clients} clients: {result}\n")
     return {"clients": clients} | result
 
@@ -253,22 +251,31 @@ def check(answer: bytes) -> None:
         raise ValueError(f"no PNG in {answer[:200]!r}")
 
 
-def summary(done: list[Request], begin: float) -> dict[str, Any]:
-    """What `measure` returns of these requests; those that were sent before `begin` are left out."""
-    done = [each for each in done if each[0] >= begin]
-    taken = [1000 * (answered - sent) for sent, answered, wrong in done if not wrong]
-    errors = [wrong for _, _, wrong in done if wrong]
+def summary(done: list[Request], begin: float, seconds: float) -> dict[str, Any]:
+    """Figures of these requests, from `begin` on, when the warm-up ends.
+
+    Returns:
+        `requests` that were sent from then on and answered with a label map, and their latency in milliseconds
+        (`mean`, `p50`, `p99`, `longest`); `requests_per_second`, of all label maps that came within these `seconds`,
+        whenever they were asked for: all clients are waiting at both ends; `errors`, which count in none of these.
+
+    Raises:
+        RuntimeError: no request was answered that was sent from `begin` on.
+    """
+    within = [1 for _, answered, wrong in done if not wrong and begin <= answered <= begin + seconds]
+    counted = [each for each in done if each[0] >= begin]
+    taken = [1000 * (answered - sent) for sent, answered, wrong in counted if not wrong]
+    errors = [wrong for _, _, wrong in counted if wrong]
     if not taken:
         raise RuntimeError(f"no request was answered: {errors[-1] if errors else 'none was sent'}")
-    last = max(answered for _, answered, wrong in done if not wrong)
-    return {
-        "requests": len(taken),
-        "requests_per_second": round(len(taken) / (last - begin), 3),
-        "p50": round(statistics.median(taken), 1),
-        "p99": round(float(np.percentile(taken, 99)), 1),
-        "longest": round(max(taken), 1),
-        "errors": len(errors),
-    } | ({"last_error": errors[-1]} if errors else {})
+    result = {"requests": len(taken), "requests_per_second": round(len(within) / seconds, 3), "errors": len(errors)}
+    return result | latencies(taken) | ({"last_error": errors[-1]} if errors else {})
+
+
+def latencies(taken: list[float]) -> dict[str, float]:
+    """Mean, median, 99th percentile and maximum, in the milliseconds that it gets."""
+    figures = {"mean": statistics.fmean(taken), "p50": statistics.median(taken), "p99": np.percentile(taken, 99)}
+    return {name: round(float(figure), 1) for name, figure in (figures | {"longest": max(taken)}).items()}
 
 
 if __name__ == "__main__":
