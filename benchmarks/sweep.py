@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
     args = parser().parse_args(argv)
     args.work = Path(args.work).absolute()
+    args.work.mkdir(parents=True, exist_ok=True)
     if args.one:
         common.emit(measure(args), True)
         return

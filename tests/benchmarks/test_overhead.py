@@ -74,6 +74,19 @@ def test_settings_give_a_recipe():
     assert load_recipe(RECIPE, overhead.changes(args, "runs")).train.checkpoint_every == made.train.steps
 
 
+def test_the_folder_of_runs_is_made(tmp_path, monkeypatch, capsys):
+    """With shards of one's own too, which nothing is drawn for."""
+    work, seen = tmp_path / "not" / "there", []
+
+    def measured(module: str, *options: str) -> dict:
+        seen.append((options[options.index("--work") + 1], work.is_dir()))
+        return overhead.summary(made_up(1.0))
+
+    monkeypatch.setattr(overhead.common, "in_a_process", measured)
+    overhead.main(["--shards", "s", "--work", str(work), "--loops", "ready", "--rounds", "1", "--json"])
+    assert seen == [(str(work), True)] * 2 and json.loads(capsys.readouterr().out)["ratio"] == {"ready": 1.0}
+
+
 @pytest.fixture(scope="module")
 def told(streets, tmp_path_factory) -> dict:
     """Of the three kinds of loop for real, one round."""

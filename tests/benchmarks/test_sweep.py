@@ -1,5 +1,7 @@
 """The measurement of sweeps: made-up rounds give what can be worked out by hand, and trials differ only in rank."""
 
+import json
+
 from benchmarks import sweep
 from pipelines.recipe import load_recipe
 from tuning.space import Space
@@ -16,3 +18,16 @@ def test_trials_cost_the_same(tmp_path):
     asked = load_recipe(args.recipe, sweep.changes(args, str(tmp_path)))
     assert [(draw["token_length"], draw["rank"]) for draw in Space(asked).grid()] == [(40, 4), (40, 5), (40, 6)]
     assert asked.train.steps == 7 and asked.train.validate_every is None and asked.tune.max_concurrent is None
+
+
+def test_the_folder_of_runs_is_made(tmp_path, monkeypatch, capsys):
+    """With shards of one's own too, which nothing is drawn for."""
+    work, seen = tmp_path / "not" / "there", []
+
+    def measured(module: str, *options: str) -> dict:
+        seen.append((options[options.index("--work") + 1], work.is_dir()))
+        return {"seconds": 1.0, "training": 1.0}
+
+    monkeypatch.setattr(sweep.common, "in_a_process", measured)
+    sweep.main(["--shards", "s", "--work", str(work), "--json"])
+    assert seen == [(str(work), True)] * 2 and json.loads(capsys.readouterr().out)["ratio"] == 1.0
