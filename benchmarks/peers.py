@@ -21,7 +21,7 @@ class UnfusedRein(Rein):
 
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
         """As `Rein.refine`."""
-        tokens_mc = self.tokens()[layer]
+        tokens_mc = self.tokens(slice(layer, layer + 1))[0]
         similarity_bnm = torch.einsum("bnc,mc->bnm", feat_bnc, tokens_mc)
         if self.use_softmax:
             similarity_bnm = F.softmax(similarity_bnm * feat_bnc.shape[-1] ** -0.5, dim=-1)
