@@ -28,7 +28,7 @@ CROP, BATCH = (512, 512), 4
 LOADERS = ("mmseg", "loop zstd", "loop jpeg95", "ours original", "ours zstd", "ours jpeg95", "worker zstd")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
     parser = common.parser(__doc__)
     parser.add_argument("--pairs", type=int, default=2000, help="pairs of 1914×1052 pixels")
@@ -36,16 +36,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help=f"measured steps of {BATCH} images")
     parser.add_argument("--loaders", nargs="+", default=list(LOADERS), choices=LOADERS)
     parser.add_argument("--one", choices=LOADERS, help="measure this loader only, once")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.work = Path(args.work).absolute()
     if args.one:
-        common.emit(measure(args.one, args.work, args.steps), True)
+        common.emit(measure(args.one, args.work, args.pairs, args.steps), True)
         return
     prepare(args.work, args.pairs)
     runs = {name: [] for name in args.loaders}
     for _ in range(args.rounds):
         for name in runs:
-            options = ["--one", name, "--work", str(args.work), "--steps", str(args.steps)]
+            options = ["--one", name, "--work", str(args.work), "--pairs", str(args.pairs), "--steps", str(args.steps)]
             runs[name].append(common.in_a_process("benchmarks.stream", *options))
     rows = {name: {key: statistics.median(run[key] for run in own) for key in own[0]} for name, own in runs.items()}
     common.emit(ratios(rows) | {"loaders": rows, "machine": common.machine(common.device())}, args.json)
@@ -72,29 +72,33 @@ def ratios(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def prepare(work: Path, pairs: int) -> None:
-    """Raw pairs in GTAV's layout, and shards of them by codec."""
-    raw = work / f"raw-{pairs}"
+    """Raw pairs in GTAV's layout, and shards of them by codec; those of another number of pairs stay beside them."""
+    raw = folder(work, "raw", pairs)
     if not raw.is_dir():
         common.prepare(
             "scenes", str(raw), "--layout", "gtav", "--look", "camera", "--count", str(pairs), "--size", "1052x1914"
         )
     for codec in ("original", "zstd", "jpeg95"):
-        if not exists(str(work / codec)):
-            common.prepare("ingest", "gtav", str(raw), str(work / codec), "--codec", codec)
-    (work / "raw").unlink(missing_ok=True)
-    (work / "raw").symlink_to(raw)
+        shards = str(folder(work, codec, pairs))
+        if not exists(shards):
+            common.prepare("ingest", "gtav", str(raw), shards, "--codec", codec)
 
 
-def measure(name: str, work: Path, steps: int) -> dict[str, float]:
+def folder(work: Path, what: str, pairs: int) -> Path:
+    """Of so many raw pairs, or of their shards by the name of a codec."""
+    return work / f"{what}-{pairs}"
+
+
+def measure(name: str, work: Path, pairs: int, steps: int) -> dict[str, float]:
     """Images a CPU-second and a second in the steady state, seconds to the first batch, GiB of all processes."""
     kind, _, codec = name.partition(" ")
     if kind == "worker":
-        return in_worker(codec, work, steps)
+        return in_worker(folder(work, codec, pairs), steps)
     started = time.perf_counter()
     if kind == "mmseg":
-        stream = mmseg_batches(work / "raw")
+        stream = mmseg_batches(folder(work, "raw", pairs))
     else:
-        stream = {"loop": loop_batches, "ours": our_batches}[kind](work / codec, 3 * steps)
+        stream = {"loop": loop_batches, "ours": our_batches}[kind](folder(work, codec, pairs), 3 * steps)
     return timed(stream, steps, started, psutil.Process())
 
 
@@ -154,8 +158,8 @@ def _plan(uri: Path) -> tuple[list[Shards], Plan, Augment]:
     return [shards], Plan.of([len(shards)], BATCH, seed=0), Augment(SHORT_EDGES, CROP)
 
 
-def in_worker(codec: str, work: Path, steps: int) -> dict[str, float]:
-    """Final tensors in a Ray Train worker."""
+def in_worker(uri: Path, steps: int) -> dict[str, float]:
+    """Final tensors of these shards in a Ray Train worker."""
     import ray
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -175,8 +179,8 @@ def in_worker(codec: str, work: Path, steps: int) -> dict[str, float]:
         result = timed(tensors, steps, started, psutil.Process(driver))
         Path(settings["out"]).write_text(json.dumps(result))
 
-    out = work / f"worker-{codec}.json"
-    settings = {"uri": work / codec, "out": str(out)}
+    out = uri.with_name(f"worker-{uri.name}.json")
+    settings = {"uri": uri, "out": str(out)}
     TorchTrainer(train, train_loop_config=settings, scaling_config=ScalingConfig(num_workers=1)).fit()
     ray.shutdown()
     return json.loads(out.read_text())
