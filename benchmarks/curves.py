@@ -6,6 +6,7 @@ the folder that was `tracking.storage`.
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import matplotlib
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", nargs="+", default=["loss", "source_mIoU", "mIoU"])
     parser.add_argument("--out", required=True, help="a PNG")
     args = parser.parse_args(argv)
-    runs = {name: read(place, args.metrics) for name, place in (run.split("=", 1) for run in args.runs)}
+    runs = logged({name: read(place, args.metrics) for name, place in (run.split("=", 1) for run in args.runs)})
     draw(runs, args.out)
     print(json.dumps(compare(runs), indent=1))
 
@@ -36,11 +37,27 @@ def read(place: str, metrics: list[str]) -> Curves:
     return {name: {m.step: m.value for m in client.get_metric_history(run_id, name)} for name in metrics}
 
 
+def logged(runs: dict[str, Curves]) -> dict[str, Curves]:
+    """Without the metrics that no run has.
+
+    Raises:
+        ValueError: only some of the runs have one, or none has any.
+    """
+    metrics = [metric for metric in next(iter(runs.values())) if any(curves[metric] for curves in runs.values())]
+    for metric in metrics:
+        if missing := [name for name, curves in runs.items() if not curves[metric]]:
+            raise ValueError(f"{', '.join(missing)}: no {metric}, which other runs have: leave it out of --metrics")
+    if not metrics:
+        raise ValueError(f"none of the runs has any of --metrics: {', '.join(next(iter(runs.values())))}")
+    return {name: {metric: curves[metric] for metric in metrics} for name, curves in runs.items()}
+
+
 def compare(runs: dict[str, Curves]) -> dict[str, dict]:
     """For each metric the last value of every run and, of the others, how they differ from the first.
 
     Returns:
-        by metric and run `last`, `points`, and of the others `equal` points and the `largest_difference`, relative.
+        by metric and run `last`, `points`, and of the others `equal` points and the `largest_difference`, relative: NaN
+        where one of the runs is NaN at any step.
     """
     (first, reference), *others = runs.items()
     table = {}
@@ -54,9 +71,17 @@ def compare(runs: dict[str, Curves]) -> dict[str, dict]:
 def _differences(wanted: dict[int, float], found: dict[int, float]) -> dict[str, float]:
     if wanted.keys() != found.keys():
         raise ValueError(f"steps that only one of the runs has: {sorted(wanted.keys() ^ found.keys())[:10]} …")
-    far = [abs(found[step] / value - 1) for step, value in wanted.items() if value]
+    far = [_difference(value, found[step]) for step, value in wanted.items()]
+    largest = math.nan if any(map(math.isnan, far)) else max(far)  # `max` alone may pass over a NaN
     equal = sum(found[step] == value for step, value in wanted.items())
-    return {"last": found[max(found)], "points": len(found), "equal": equal, "largest_difference": max(far)}
+    return {"last": found[max(found)], "points": len(found), "equal": equal, "largest_difference": largest}
+
+
+def _difference(wanted: float, found: float) -> float:
+    """As a share of the first; infinite if that is zero and the other is not."""
+    if wanted == found:
+        return 0.0
+    return abs(found / wanted - 1) if wanted else abs(found) * math.inf
 
 
 def draw(runs: dict[str, Curves], out: str) -> None:
