@@ -7,7 +7,7 @@ mkdir -p "${1:?a folder for secrets and artifacts}"
 folder=$(cd "$1" && pwd)
 shift
 store=sqlite:///$folder/mlflow.db users=sqlite:///$folder/users.db
-if [[ ${1:-} == *://* ]]; then
+if [[ ${1:-} != -* && ${1:-} == *://* ]]; then
   store=${1/#postgresql:/postgresql+psycopg2:}  # the driver that MLflow asks for, and not SQLAlchemy's new one
   users=$store
   shift
