@@ -33,6 +33,7 @@ def report_page(model: str, domains: list[Domain], facts: dict[str, str], robust
         title=f"Evaluation of {model}",
         model=model,
         mean=_mean(domain.scores["mIoU"] for domain in domains),
+        ends=_ends(domain.scores["mIoU"] for domain in domains),
         columns=_columns(domains),
         domains=[_domain(place, domain) for place, domain in enumerate(domains)],
         class_tables=_class_tables(domains),
@@ -45,6 +46,12 @@ def _mean(values: Iterable[float | None]) -> float | None:
     """None where a domain lacks the score: a mean over the others would not compare."""
     known = [figures.known(value) for value in values]
     return None if None in known else sum(known) / len(known)
+
+
+def _ends(values: Iterable[float | None]) -> tuple[float, float] | None:
+    """The lowest and the highest of the domains that have the score; None where none has."""
+    known = [value for value in map(figures.known, values) if value is not None]
+    return (min(known), max(known)) if known else None
 
 
 def _columns(domains: list[Domain]) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 import base64
 import io
+from collections.abc import Iterable
+from itertools import permutations
 
 import cv2
 import numpy as np
@@ -77,6 +79,19 @@ def test_a_page_of_the_least():
     body = page.split("<body>")[1].split("<script>")[0]
     assert body.count('class="absent-note"') == 3 and "nan" not in body.lower()
     assert "Samples</h3>" not in body and "Reliability" not in body and "Facts" not in body
+
+
+@pytest.mark.parametrize("order", permutations((40.0, 60.0, float("nan"))))
+def test_the_ends_are_those_of_domains_that_have_a_score(order):
+    """In any order of the domains; NaN is neither less nor more."""
+    assert '<span class="note">40.00 to 60.00</span>' in page_of(order)
+    assert "– to –" not in page_of([float("nan")] * 2)
+
+
+def page_of(scores: Iterable[float]) -> str:
+    """A page of domains of these mIoUs."""
+    given = [{"mIoU": score, "IoU": {}, "samples": 0, "resolution": "as stored"} for score in scores]
+    return report_page("m", [Domain(f"d{i}", THREE, each, np.zeros((3, 3), int)) for i, each in enumerate(given)], {})
 
 
 def opened(uri: str) -> io.BytesIO:
