@@ -65,9 +65,9 @@ def _row(study: Study, arm: Arm, results: Results) -> list[str]:
 
 def _cost(study: Study, kept: list[Found], results: Results) -> list[str]:
     """Least seconds a step and most memory of the trials on the machine that trained the baseline's first seed: those
-    of another can't be compared."""
-    machine = results.kept(study, study.arm(study.baseline))[:1]
-    alike = [found for found in kept if not machine or found.device == machine[0].device]
+    of another can't be compared, nor any before that seed is trained."""
+    devices = [found.device for found in results.kept(study, study.arm(study.baseline))[:1]]
+    alike = [found for found in kept if found.device in devices]
     if not alike:
         return ["", ""]
     return [f"{min(found.step_seconds for found in alike):.2f}", f"{max(found.memory_gib for found in alike):.1f}"]
@@ -78,15 +78,13 @@ def _unseen(study: Study, found: Found) -> float:
 
 
 def _to_baseline(study: Study, arm: Arm, results: Results) -> str:
-    """Unseen mean less that of the study's baseline with the same head."""
+    """Unseen mean less that of the study's baseline with the same head, over the seeds that both have."""
     baseline = study.baseline if arm.recipe == "light" else f"{study.baseline}, Mask2Former"
     if arm.name == baseline or baseline not in [each.name for each in study.arms]:
         return ""
-    kept = [results.kept(study, each) for each in (arm, study.arm(baseline))]
-    if not all(kept):
-        return ""
-    means = [spread(_unseen(study, found) for found in group)[0] for group in kept]
-    return f"{means[0] - means[1]:+.1f}"
+    own, others = (results.kept_seeds(study, each) for each in (arm, study.arm(baseline)))
+    differences = [_unseen(study, own[seed]) - _unseen(study, others[seed]) for seed in own if seed in others]
+    return f"{spread(differences)[0]:+.1f}" if differences else ""
 
 
 def _deviating(values: list[float]) -> str:

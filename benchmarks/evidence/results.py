@@ -95,9 +95,13 @@ class Results:
         scores = {rate: found.scores[study.held_out] for rate, found in first.items() if found}
         return max(scores, key=scores.get) if scores else None
 
+    def kept_seeds(self, study: Study, arm: Arm) -> dict[int, Found]:
+        """The trials of the arm's best rate by seed."""
+        return self.of_arm(study, arm).get(self.best_rate(study, arm), {})
+
     def kept(self, study: Study, arm: Arm) -> list[Found]:
         """The trials of the arm's best rate, a seed each."""
-        return list(self.of_arm(study, arm).get(self.best_rate(study, arm), {}).values())
+        return list(self.kept_seeds(study, arm).values())
 
 
 def spread(values: Iterable[float]) -> tuple[float, float | None]:

@@ -107,9 +107,23 @@ def test_the_table(results):
     assert lines[2] == "| frozen | 1 of 1 | 40.0 | 30.0 | 20.0 | 25.0 |  | 2.50 | 1.00 | 1.0 | 1 |"
     assert (
         lines[3]
-        == "| Rein | 2 of 2 | 53.0 ± 1.4 | 42.0 ± 2.8 | 30.0 ± 0.0 | 36.0 ± 1.4 | +11.0 | 2.50 | 1.00 | 1.0 | 2 |"
+        == "| Rein | 2 of 2 | 53.0 ± 1.4 | 42.0 ± 2.8 | 30.0 ± 0.0 | 36.0 ± 1.4 | +10.0 | 2.50 | 1.00 | 1.0 | 2 |"
     )
     assert spread([3.0]) == (3.0, None)
+
+
+def test_differences_are_of_the_seeds_that_both_have(results):
+    """The frozen VFM has seed 0 only, so Rein's seed 1 counts once there is another of the frozen VFM."""
+    frozen, rein = ARMS
+
+    def difference(arm: Arm = rein) -> str:
+        return page.table(STUDY, [arm], results).splitlines()[2].split(" | ")[6]
+
+    assert difference() == "+10.0", "35 less 25"
+    results.trials[Trial(STUDY, frozen, 1.0, 1).name] = made_up(40, 36, 20)
+    assert difference() == "+9.5", "with 37 less 28"
+    del results.trials[Trial(STUDY, frozen, 1.0, 1).name]
+    assert difference(replace(rein, seeds=(1,))) == "", "nothing to compare with"
 
 
 def test_costs_are_of_one_machine(results):
@@ -119,6 +133,9 @@ def test_costs_are_of_one_machine(results):
     results.trials[slow] = replace(results.trials[slow], step_seconds=3.0)
     results.trials[elsewhere] = replace(results.trials[elsewhere], step_seconds=0.1, memory_gib=9.0, device="another")
     assert page.table(STUDY, [rein], results).splitlines()[2].endswith("| 2.50 | 3.00 | 1.0 | 2 |")
+    del results.trials[Trial(STUDY, frozen, 1.0, 0).name]
+    assert page.table(STUDY, [rein], results).splitlines()[2].endswith("| 2.50 |  |  | 2 |"), "no baseline, no machine"
+    results.trials[Trial(STUDY, frozen, 1.0, 0).name] = made_up(40, 30, 20)
     results.trials[slow] = replace(results.trials[slow], device="another")
     assert page.table(STUDY, [rein], results).splitlines()[2].endswith("| 2.50 |  |  | 2 |")
 
