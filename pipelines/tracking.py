@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
@@ -30,6 +30,7 @@ _TRIES = 2
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
 _HOPELESS = (*UNKNOWN, "BAD_REQUEST")
 PARENT = "mlflow.parentRunId"
+RESUMED = "commit.resumed"
 
 
 def configure(storage: str = "runs", experiment: str = "rein", offline: bool = False) -> str:
@@ -156,7 +157,7 @@ def find_run(run_id: str | None) -> bool:
 
 
 def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
-    """Marks a run that goes on as RUNNING, in the job that this is.
+    """Marks a run that goes on as RUNNING, in the job that this is and with the code that this is.
 
     Args:
         folder: what was to go on, for the error.
@@ -172,8 +173,20 @@ def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
         )
     with asking():
         MlflowClient().update_run(run_id, status="RUNNING")
-        for name, value in _job().items():
+        for name, value in (_job() | _resumed(run_id)).items():
             MlflowClient().set_tag(run_id, name, value)
+
+
+def _resumed(run_id: str) -> dict[str, str]:
+    """As a tag: all commits that the run went on with, beside that of its start; none if it is the same code."""
+    before, now = commits(MlflowClient().get_run(run_id)), commit() or "unknown"
+    return {} if now in before else {RESUMED: ", ".join([*before[1:], now])}
+
+
+def commits(run: Run) -> list[str]:
+    """Of the code that a run was started with, and of all that it went on with, each once."""
+    tags = run.data.tags
+    return [tags.get("commit", "unknown"), *filter(None, tags.get(RESUMED, "").split(", "))]
 
 
 def end_run(run_id: str, status: str) -> None:

@@ -98,6 +98,6 @@ def _origin(study: Study, results: Results) -> str:
     steps = ", ".join(map(str, sorted({one.steps for one in found})))
     commits: dict[str, set[str]] = {}
     for one in found:
-        commits.setdefault(one.device, set()).add(one.commit)
+        commits.setdefault(one.device, set()).update(one.commit.split(", "))
     machines = "; ".join(f"{device}, commit {', '.join(sorted(own))}" for device, own in sorted(commits.items()))
     return f"{len(found)} of {wanted} trials finished, {steps} steps each. {machines}."

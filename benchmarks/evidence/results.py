@@ -14,6 +14,7 @@ from benchmarks import common
 from benchmarks.evidence.studies import Arm, Study, Trial
 from datasets import storage
 from pipelines.runs import last_checkpoint
+from pipelines.tracking import commits
 from rein_core.checkpoint import RECIPE
 
 EXPERIMENT = "evidence"
@@ -31,7 +32,7 @@ class Found:
         step_seconds: median over the run.
         memory_gib: the worker's peak, validation included.
         steps: trained.
-        commit: of the code that trained.
+        commit: of the code that trained; several, "abc, def", if the trial went on with other code.
         device: the machine.
         mlflow_run_id: where the rest is.
     """
@@ -131,7 +132,7 @@ def _read(client: MlflowClient, run: MlflowRun, folder: Path, study: Study) -> F
         step_seconds=round(batch / statistics.median(speeds), 3),
         memory_gib=round(metrics["memory_gib"], 2),
         steps=int(run.data.params["train.steps"]),
-        commit=run.data.tags["commit"],
+        commit=", ".join(commits(run)),
         device=str(common.machine(common.device())["device"]),
         mlflow_run_id=run.info.run_id,
     )

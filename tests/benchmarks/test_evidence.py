@@ -140,6 +140,13 @@ def test_costs_are_of_one_machine(results):
     assert page.table(STUDY, [rein], results).splitlines()[2].endswith("| 2.50 |  |  | 2 |")
 
 
+def test_all_commits_of_a_trial_are_shown(results):
+    """Also of one that went on with other code; each once."""
+    name = Trial(STUDY, ARMS[1], 2.0, 1).name
+    results.trials[name] = replace(results.trials[name], commit="abc, def")
+    assert page.section(STUDY, results, results.work).splitlines()[5].endswith("a machine, commit abc, def.")
+
+
 def test_words_stay_and_blocks_are_replaced(results, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "STUDIES", {"T": STUDY})
     (tmp_path / "evidence.md").write_text("Before.\n<!-- study T -->\nold\n<!-- end -->\nAfter.\n")

@@ -56,6 +56,23 @@ def test_a_resumed_run_logs_no_step_twice(tmp_path):
     assert [(metric.step, metric.value) for metric in history] == [(step, 10 * step) for step in range(1, 7)]
 
 
+def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, monkeypatch):
+    """The commit of the start stays; each further one is listed once, in order."""
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    monkeypatch.setattr(tracking, "commit", lambda: "aaa")
+    run_id = tracking.create_run("first", recipe)
+    listed = []
+    for now in ("aaa", "bbb", "ccc-dirty", "bbb", "aaa", None):
+        monkeypatch.setattr(tracking, "commit", lambda now=now: now)
+        tracking.reopen_run(run_id, recipe, str(tmp_path))
+        run = MlflowClient(mlflow.get_tracking_uri()).get_run(run_id)
+        assert run.data.tags["commit"] == "aaa" and run.info.status == "RUNNING"
+        listed.append(run.data.tags.get("commit.resumed"))
+    both = "bbb, ccc-dirty"
+    assert listed == [None, "bbb", both, both, both, f"{both}, unknown"]
+    assert tracking.commits(run) == ["aaa", "bbb", "ccc-dirty", "unknown"]
+
+
 def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
