@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from benchmarks.evidence.results import Results
+from benchmarks.evidence.results import Results, digests
 from benchmarks.evidence.studies import RECIPES, Study, Trial, rate_trials, seed_trials
 from pipelines.recipe import load_recipe
 from pipelines.runs import Run
@@ -21,8 +21,9 @@ def run(study: Study, work: Path, weights: str | None, overrides: list[str], res
         results: of finished trials, which are not run again.
 
     Raises:
-        ValueError: a trial can't be trained.
+        ValueError: a trial can't be trained, or finished ones of the study had other shards than are in `work`.
     """
+    results.check(study, digests(study, work))
     for trial in rate_trials(study):
         _run_one(trial, work, weights, overrides, results)
     for trial in seed_trials(study, {arm.name: results.best_rate(study, arm) for arm in study.arms}):

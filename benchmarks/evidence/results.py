@@ -11,14 +11,17 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from benchmarks import common
+from benchmarks.evidence import streets
 from benchmarks.evidence.studies import Arm, Study, Trial
 from datasets import storage
+from datasets.shards import read_manifest
 from pipelines.runs import last_checkpoint
 from pipelines.tracking import commits
 from rein_core.checkpoint import RECIPE
 
 EXPERIMENT = "evidence"
 _SPEED = "images_per_second"
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Found:
         commit: of the code that trained; several, "abc, def", if the trial went on with other code.
         device: the machine.
         mlflow_run_id: where the rest is.
+        data: by name the digests of the shards, of source, held-out samples and domains; None of trials that were kept
+            before this was.
+        weights: the VFM's digest; None as with `data`.
     """
 
     scores: dict[str, float]
@@ -46,6 +52,14 @@ class Found:
     commit: str
     device: str
     mlflow_run_id: str
+    data: dict[str, str] | None = None
+    weights: str | None = None
+
+
+def digests(study: Study, work: Path) -> dict[str, str]:
+    """Of the shards of a study by name: the first digits. Raises ValueError if one is not there or damaged."""
+    names = (study.source, study.held_out, *study.domains)
+    return {name: read_manifest(streets.shards(work, name)).digest[:_DIGITS] for name in names}
 
 
 class Results:
@@ -72,18 +86,35 @@ class Results:
         """Reads a trial that has just finished from its MLflow run, and keeps it beside those of other processes.
 
         Raises:
-            ValueError: MLflow has no finished run of this name.
+            ValueError: MLflow has no finished run of this name, or as `check`.
         """
         client = MlflowClient(f"sqlite:///{(self.work / 'runs').resolve()}/mlflow.db")
-        found = _read(client, _finished(client, trial.name), self.work / "runs" / trial.name, trial.study)
+        found = _read(client, _finished(client, trial.name), self.work, trial)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.file.with_suffix(".lock")):
-            self.trials = self._read() | {trial.name: found}
-            partial = self.file.with_suffix(".partial")
-            kept = {name: asdict(value) for name, value in sorted(self.trials.items())}
-            partial.write_text(json.dumps(kept, indent=1) + "\n")
-            partial.replace(self.file)
+            self.trials = self._read()
+            self.check(trial.study, found.data or {})
+            self.trials[trial.name] = found
+            self._write()
         return found
+
+    def _write(self) -> None:
+        partial = self.file.with_suffix(".partial")
+        kept = {name: _known(asdict(value)) for name, value in sorted(self.trials.items())}
+        partial.write_text(json.dumps(kept, indent=1) + "\n")
+        partial.replace(self.file)
+
+    def check(self, study: Study, data: dict[str, str]) -> None:
+        """Raises ValueError if a kept trial of the study had other shards of the same name than `data` says."""
+        letters = {study.name, *(arm.study for arm in study.arms)}
+        for name, found in self.trials.items():
+            before = (found.data or {}) if name.split("-")[0] in letters else {}
+            for shards in sorted(before.keys() & data.keys()):
+                if before[shards] != data[shards]:
+                    raise ValueError(
+                        f"evidence: the shards {shards} are {data[shards]}, but {name} in {self.file} had "
+                        f"{before[shards]}: give another --results, or a --work with the shards as they were"
+                    )
 
     def of_arm(self, study: Study, arm: Arm) -> dict[float, dict[int, Found]]:
         """Its finished trials by learning rate and seed."""
@@ -105,6 +136,11 @@ class Results:
         return list(self.kept_seeds(study, arm).values())
 
 
+def _known(values: dict) -> dict:
+    """Without what trials of earlier code don't have."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def spread(values: Iterable[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation; None for the second where there is one value only."""
     numbers = list(values)
@@ -120,11 +156,11 @@ def _finished(client: MlflowClient, name: str) -> MlflowRun:
     return runs[0]
 
 
-def _read(client: MlflowClient, run: MlflowRun, folder: Path, study: Study) -> Found:
-    domains = (study.held_out, *study.domains)
+def _read(client: MlflowClient, run: MlflowRun, work: Path, trial: Trial) -> Found:
+    domains = (trial.study.held_out, *trial.study.domains)
     metrics, batch = run.data.metrics, int(run.data.params["train.batch_size"])
     speeds = [point.value for point in client.get_metric_history(run.info.run_id, _SPEED)]
-    checkpoint = last_checkpoint(str(folder))
+    checkpoint = last_checkpoint(str(work / "runs" / trial.name))
     return Found(
         scores={name: round(metrics[f"val/{name}/mIoU"], 2) for name in domains},
         classes={name: _by_class(metrics, f"val/{name}/IoU/") for name in domains},
@@ -135,6 +171,8 @@ def _read(client: MlflowClient, run: MlflowRun, folder: Path, study: Study) -> F
         commit=", ".join(commits(run)),
         device=str(common.machine(common.device())["device"]),
         mlflow_run_id=run.info.run_id,
+        data=digests(trial.study, work),
+        weights=run.data.tags.get("vfm.digest"),
     )
 
 

@@ -212,6 +212,8 @@ def test_a_study_is_trained_once_and_shown(work, tmp_path, monkeypatch, capfd):
     assert len(kept) == 4 and all(
         set(found["scores"]) == {"camvid-val", "idd-lite", "cityscapes"} for found in kept.values()
     )
+    assert all(found["data"] == results_module.digests(study, work) for found in kept.values())
+    assert {found["weights"] for found in kept.values()} == {"random:0"}
     client = MlflowClient(f"sqlite:///{work}/runs/mlflow.db")
     experiment = client.get_experiment_by_name("evidence").experiment_id
     assert __main__.main(argv) == 0 and len(client.search_runs([experiment])) == 4
@@ -228,6 +230,27 @@ def test_another_number_of_scenes_is_refused(work):
         streets.prepare(work / "none", work, scenes=3)
 
 
+def test_other_shards_than_those_of_kept_trials_are_refused_before_training(work, results, monkeypatch):
+    """Digests of shards that both used are compared within a study; trials that were kept without any are not."""
+    trained = []
+    monkeypatch.setattr(grid, "_run_one", lambda trial, *_: trained.append(trial))
+    own = results_module.digests(STUDY, work)
+    assert set(own) == {"camvid-train", "camvid-val", "idd-lite", "cityscapes"} and len(own["idd-lite"]) == 12
+    name = Trial(STUDY, ARMS[0], 1.0, 0).name
+    results.trials[name] = replace(results.trials[name], data=own | {"scenes": "x"})
+    grid.run(STUDY, work, None, [], results)
+    assert len(trained) == 6
+    results.trials[name] = replace(results.trials[name], data={"idd-lite": "0123456789ab"})
+    words = f"shards idd-lite are {own['idd-lite']}, but {name} in .* had 0123456789ab: give another --results, or a"
+    with pytest.raises(ValueError, match=words):
+        grid.run(STUDY, work, None, [], results)
+    assert len(trained) == 6
+    grid.run(replace(STUDY, name="U"), work, None, [], results)
+    shares = replace(STUDY, name="U", arms=(replace(ARMS[0], study="T"),))
+    with pytest.raises(ValueError, match="shards idd-lite are"):
+        grid.run(shares, work, None, [], results)
+
+
 def test_mistakes_are_named(work, tmp_path, capfd):
     assert __main__.main(["prepare", "--data", str(tmp_path), "--work", str(tmp_path / "w")]) == 1
     assert "camvid" in capfd.readouterr().err
@@ -238,14 +261,3 @@ def test_mistakes_are_named(work, tmp_path, capfd):
     assert "no arm 'Rain': it has frozen" in capfd.readouterr().err
     assert __main__.main(["run", "A", "--weights", "random", "--work", str(work)]) == 1
     assert "name other --results" in capfd.readouterr().err
-
-
-def test_processes_share_the_results(results, monkeypatch):
-    """Each adds its own to what the others have written meanwhile."""
-    first, second = (Results(results.file, results.work) for _ in range(2))
-    monkeypatch.setattr(results_module, "MlflowClient", lambda uri: None)
-    monkeypatch.setattr(results_module, "_finished", lambda client, name: None)
-    monkeypatch.setattr(results_module, "_read", lambda *of: made_up(1, 2, 3))
-    first.collect(Trial(STUDY, ARMS[0], 1.0, 0))
-    second.collect(Trial(STUDY, ARMS[1], 1.0, 0))
-    assert set(Results(results.file, results.work).trials) == {"T-frozen-lr1-seed0", "T-rein-lr1-seed0"}
