@@ -116,9 +116,9 @@ def first_loss(storage: Path, result: dict) -> float:
     return next(m.value for m in client.get_metric_history(result["mlflow_run_id"], "loss") if m.step == 1)
 
 
-def losses_of(storage: Path, result: dict) -> list[tuple[int, float]]:
+def logged(storage: Path, result: dict, name: str = "loss") -> list[tuple[int, float]]:
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    return [(metric.step, metric.value) for metric in client.get_metric_history(result["mlflow_run_id"], "loss")]
+    return [(metric.step, metric.value) for metric in client.get_metric_history(result["mlflow_run_id"], name)]
 
 
 def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
@@ -130,7 +130,7 @@ def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
     for workers in (1, 2):
         changes = {"train.num_workers": workers, "train.steps": 20, "optimizer.lr": 5e-4, "data.val": ""}
         result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
-        curves[workers] = losses_of(tmp_path, result)
+        curves[workers] = logged(tmp_path, result)
     assert [step for step, _ in curves[1]] == [step for step, _ in curves[2]] == list(range(1, 21))
     for (step, alone), (_, together) in zip(curves[1], curves[2], strict=True):
         assert together == pytest.approx(alone, rel=1e-5 if step <= 10 else 1e-3)
@@ -138,7 +138,10 @@ def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
 
 
 def test_accumulated_parts(streets, tmp_path, run_command):
-    """The mean over parts is near the loss of the whole batch, and 3 steps of the optimizer are logged."""
+    """Means over parts are near the loss and the gradient of the whole batch, and 3 steps of the optimizer are logged.
+
+    A part has its own matches and points; a sum over four parts would be four times as large.
+    """
     whole, parts = (
         run_command(
             "train",
@@ -147,9 +150,10 @@ def test_accumulated_parts(streets, tmp_path, run_command):
         )
         for parts in (1, 4)
     )
-    (_, first), (_, summed) = losses_of(tmp_path, whole)[0], losses_of(tmp_path, parts)[0]
-    assert [step for step, _ in losses_of(tmp_path, parts)] == [1, 2, 3]
-    assert summed == pytest.approx(first, rel=0.1)
+    assert [step for step, _ in logged(tmp_path, parts)] == [1, 2, 3]
+    for name in ("loss", "grad_norm"):
+        (step, first), (_, of_parts) = logged(tmp_path, whole, name)[0], logged(tmp_path, parts, name)[0]
+        assert step == 1 and of_parts == pytest.approx(first, rel=0.1), name
 
 
 @pytest.mark.parametrize("chosen_on", ["source", "target"])
