@@ -25,7 +25,7 @@ _HEAD = """# What each adapter costs
 `{command}` on {device}{threads}, torch {torch}, commit {commit}.
 {vfms}, {size}×{size} pixels, batch {batch}, {precision}, linear head, random weights.
 Medians of {rounds} steps (forward, loss, backward), one after the other.
-Memory is the peak of {memory}, AdamW's two moments of what is trained included. `none` is the frozen VFM.
+Memory is the peak of {memory}, AdamW's two moments included. `none` is the frozen VFM.
 Seconds are comparable within a column only.
 
 """
@@ -52,7 +52,7 @@ def main() -> None:
         command = shlex.join(["python", "-m", "benchmarks.adapters", *sys.argv[1:]])
         words = vars(args) | machine | {"vfms": ", ".join(args.vfms), "command": command}
         words["threads"] = "" if on_cuda else f", {machine['threads']} threads"
-        words["memory"] = "all tensors" if on_cuda else "a process, with weights and libraries"
+        words["memory"] = "all tensors" if on_cuda else "a process with weights and libraries"
         Path(args.out).write_text(_HEAD.format(**words) + table(args.vfms, rows))
     seconds = {vfm: {kind: row[i]["seconds"] for kind, row in rows.items()} for i, vfm in enumerate(args.vfms)}
     ratio = {
