@@ -82,22 +82,23 @@ class ReinMask2FormerHead(BaseModule):
         Args:
             inputs: (four levels fine to coarse, queries [q, c] or None), or only the levels.
         """
-        cls, masks = self._predict(*self._decode(inputs))
+        cls, masks = self._decode(inputs)
         return list(cls), [masks.full(layer) for layer in range(len(cls))]
 
-    def _decode(self, inputs: tuple | list) -> tuple[Tensor, Tensor]:
-        """The pixels' features [b, c, h, w], and the queries [l, b, q, c] before the first layer and after each."""
+    def _decode(self, inputs: tuple | list) -> tuple[Tensor, MaskProducts]:
+        """Class logits [l, b, q, classes + 1] and masks before the first layer and after each."""
         features, queries = inputs if isinstance(inputs, tuple) else (inputs, None)
         fine, memory = self.pixel_decoder(features)
         query_pos, query = (part.expand(len(fine), -1, -1) for part in self._queries(queries))
         levels = [self._level(memory[i], i) for i in range(_NUM_LEVELS)]
         small = [_resize(fine.detach(), level.shape[2:]) for level in memory]
-        found = [query]
+        predictions = [self._predict(query)]
         for i, layer in enumerate(self.transformer_decoder.layers):
-            seen = _attention_mask(*self._embed(self._normed(query.detach())), small[i % _NUM_LEVELS])
+            seen = _attention_mask(*predictions[-1][1:], small[i % _NUM_LEVELS])
             query = layer(query, query_pos, *levels[i % _NUM_LEVELS], seen)
-            found.append(query)
-        return fine, torch.stack(found)
+            predictions.append(self._predict(query))
+        cls, embeds, offsets = map(torch.stack, zip(*predictions, strict=True))
+        return cls, MaskProducts(embeds, offsets, fine)
 
     def _queries(self, queries: Tensor | None) -> tuple[Tensor, Tensor]:
         """Positions and first content of the queries, [q, c] each."""
@@ -116,22 +117,15 @@ class ReinMask2FormerHead(BaseModule):
         content = memory.flatten(2).transpose(1, 2) + self.level_embed.weight[index]
         return content, positions.flatten(1).T.to(content.dtype)
 
-    def _predict(self, fine: Tensor, queries_lbqc: Tensor) -> tuple[Tensor, MaskProducts]:
-        """Class logits [l, b, q, classes + 1] and masks of all layers at once."""
-        normed = self._normed(queries_lbqc)
-        return self.cls_embed(normed), MaskProducts(*self._embed(normed), fine)
-
-    def _normed(self, query: Tensor) -> Tensor:
-        return self.transformer_decoder.post_norm(query)
-
-    def _embed(self, normed: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask embeddings […, c] and offsets […] of queries […, c].
+    def _predict(self, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Class logits [b, q, classes + 1], mask embeddings [b, q, c] and offsets [b, q].
 
         The mask features W x + d are never made: e·(W x + d) = (Wᵀ e)·x + e·d, and there are far fewer queries than
         pixels.
         """
-        embed, mask_feature = self.mask_embed(normed), self.pixel_decoder.mask_feature
-        return embed @ mask_feature.weight.flatten(1), embed @ mask_feature.bias
+        query = self.transformer_decoder.post_norm(query)
+        embed, mask_feature = self.mask_embed(query), self.pixel_decoder.mask_feature
+        return self.cls_embed(query), embed @ mask_feature.weight.flatten(1), embed @ mask_feature.bias
 
     def loss(self, inputs: tuple | list, data_samples: list, train_cfg: dict | None) -> dict[str, Tensor]:
         """`loss_cls`, `loss_mask`, `loss_dice` of the last layer, and with `d0.`, `d1.` … those of the ones before.
@@ -141,7 +135,7 @@ class ReinMask2FormerHead(BaseModule):
             data_samples: mmseg's, with `gt_sem_seg` [1, h, w], all of one size; `seed` in their metainfo is that of
                 the image's random points.
         """
-        cls, masks = self._predict(*self._decode(inputs))
+        cls, masks = self._decode(inputs)
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
         seeds = [sample.metainfo.get("seed") for sample in data_samples]
         losses = self.losses(cls, masks, labels, None if None in seeds else seeds)
@@ -158,8 +152,7 @@ class ReinMask2FormerHead(BaseModule):
             inputs: as in `forward`.
             img_metas: all alike, with `pad_shape` (h, w), the input's size with its padding; else `img_shape` is that.
         """
-        fine, queries_lbqc = self._decode(inputs)
-        cls, products = self._predict(fine, queries_lbqc[-1:])
+        cls, products = self._decode(inputs)
         classes_bqk = cls[-1].float().softmax(dim=-1)[..., :-1]
         masks = products.full(-1).float()
         size = tuple((img_metas[0].get("pad_shape") or img_metas[0]["img_shape"])[:2])
