@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks import common
 from benchmarks.peers import NUM_CLASSES
-from benchmarks.train_step import our_model
+from benchmarks.train_step import our_model, patches
 from rein_core.precision import autocast, grad_scaler
 
 _OTHER_POINTS = 1_000_003
@@ -76,8 +76,7 @@ def curve(args: argparse.Namespace, precision: str, points: int = 0) -> list[flo
 def batch(count: int, size: int, on: torch.device, step: int, points: int) -> tuple[Tensor, list[SegDataSample]]:
     """A step's images and samples, always the same, with patches of classes as a street has."""
     generator = torch.Generator().manual_seed(step)
-    coarse = torch.randint(0, NUM_CLASSES, (count, 4, 4), generator=generator)
-    labels = coarse.repeat_interleave(size // 4, dim=1).repeat_interleave(size // 4, dim=2)
+    labels = patches(count, size, generator)
     colours = 2 * torch.rand(NUM_CLASSES, 3, generator=torch.Generator().manual_seed(0)) - 1
     noise = torch.randn(count, 3, size, size, generator=generator)
     images = colours[labels].permute(0, 3, 1, 2) + 0.5 * noise

@@ -121,11 +121,16 @@ def batch(count: int, size: int, on: torch.device) -> tuple[Tensor, list[SegData
     """Random images with about twelve classes in patches, as a street has."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, 3, size, size, generator=generator)
-    coarse = torch.randint(0, NUM_CLASSES, (count, 4, 4), generator=generator)
-    labels = coarse.repeat_interleave(size // 4, dim=1).repeat_interleave(size // 4, dim=2)
+    labels = patches(count, size, generator)
     meta = {"img_shape": (size, size), "pad_shape": (size, size)}
     samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None].to(on)), metainfo=meta) for label in labels]
     return images.to(on), samples
+
+
+def patches(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Class ids [count, size, size], sixteen squares of one class an image."""
+    coarse = torch.randint(0, NUM_CLASSES, (count, 4, 4), generator=generator)
+    return coarse.repeat_interleave(size // 4, dim=1).repeat_interleave(size // 4, dim=2)
 
 
 def loss_of(model: nn.Module, images: Tensor, samples: list, precision: str, watch: common.Stopwatch) -> Tensor:

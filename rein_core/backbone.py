@@ -36,7 +36,6 @@ class VFMBackbone(BaseModule):
         self.vfm.requires_grad_(False).eval()
         widths = widths_of(self.vfm)
         self.has_stages = len(set(widths)) > 1
-        self._recomputes = False
         self._compiled: Callable[[Tensor], list[Tensor]] | None = None
         self.out_indices = list(out_indices or _default_levels(self.vfm, len(widths)))
         self.reins = build_adapter(adapter, widths, query_dims=query_dims, patch_size=patch_size_of(self.vfm))
@@ -69,7 +68,11 @@ class VFMBackbone(BaseModule):
     def recompute_blocks(self) -> None:
         """From now on the backward pass runs each block again, and the forward pass keeps nothing inside of blocks."""
         self.vfm.set_grad_checkpointing(True)
-        self._recomputes = True
+
+    @property
+    def _recomputes(self) -> bool:
+        """By timm's own flag, which a model or its stages have."""
+        return any(vars(part).get("grad_checkpointing") for part in self.vfm.modules())
 
     def compile_vfm(self, backend: str | Callable = "inductor") -> None:
         """From now on `torch.compile` runs VFM and adapter in training; not in validation, whose windows vary in size.
@@ -89,8 +92,8 @@ class VFMBackbone(BaseModule):
     def _levels_of(self, images: Tensor) -> list[Tensor]:
         if self._compiled and self.training:
             return self._compiled_levels(images)
-        if any(getattr(part, "grad_checkpointing", False) for part in self.vfm.modules()):
-            return self._levels(images)  # a block that runs again must find what it found
+        if self._recomputes:  # a block that runs again must find what it found
+            return self._levels(images)
         with self.reins.folded():
             return self._levels(images)
 

@@ -85,6 +85,10 @@ def runs_of(model: VFMBackbone) -> list[int]:
 @pytest.fixture
 def folded_alone(monkeypatch):
     """Each layer's tokens are folded by themselves, as in recomputed blocks: together they round another way."""
+    fold_alone(monkeypatch)
+
+
+def fold_alone(monkeypatch) -> None:
     for kind in (Rein, Fada, StagedRein):
         monkeypatch.setattr(kind, "folded", Adapter.folded)
 
@@ -138,8 +142,7 @@ def test_layers_are_folded_together(kind, name, monkeypatch):
     with pytest.raises(ValueError, match="alone"), model.reins.folded():
         raise ValueError("alone")
     assert not any(rein._folded for rein in reins)
-    for rein in (Rein, Fada, StagedRein):
-        monkeypatch.setattr(rein, "folded", Adapter.folded)
+    fold_alone(monkeypatch)
     same(expected, step(model), 1e-5)
 
 
