@@ -1,6 +1,7 @@
 """VFM + adapter → four feature levels and the queries for the head."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -41,13 +42,10 @@ class VFMBackbone(BaseModule):
         self.reins = build_adapter(adapter, widths, query_dims=query_dims, patch_size=patch_size_of(self.vfm))
         self.reins.attach(self.vfm)
         for layer, block in enumerate(blocks_of(self.vfm)):
-            block.register_forward_hook(self._refine_hook(layer))
+            block.register_forward_hook(partial(self._refine, layer))  # whose copy is the copied model's, unlike a lambda
 
-    def _refine_hook(self, layer: int):
-        def refine(_block: nn.Module, _inputs: tuple, features: Tensor) -> Tensor:
-            return through_patches(features, self.vfm, lambda feat_bnc: self.reins.refine(feat_bnc, layer))
-
-        return refine
+    def _refine(self, layer: int, _block: nn.Module, _inputs: tuple, features: Tensor) -> Tensor:
+        return through_patches(features, self.vfm, lambda feat_bnc: self.reins.refine(feat_bnc, layer))
 
     def train(self, mode: bool = True) -> "VFMBackbone":
         """The VFM stays in eval mode: no dropout, no new batch statistics."""

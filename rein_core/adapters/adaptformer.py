@@ -4,6 +4,7 @@ Chen et al., "AdaptFormer: Adapting Vision Transformers for Scalable Visual Reco
 """
 
 import math
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -40,10 +41,11 @@ class AdaptFormer(Adapter):
             raise ValueError(f"model.adapter: adaptformer needs a ViT, not a {type(vfm).__name__}")
         for index, block in enumerate(blocks):
             taken: list[Tensor] = []
-            block.norm2.register_forward_pre_hook(lambda _, inputs, taken=taken: taken.append(inputs[0]))
-            block.drop_path2.register_forward_hook(
-                lambda _, __, branch, taken=taken, i=index: branch + self._adapt(taken.pop(), i)
-            )
+            block.norm2.register_forward_pre_hook(partial(self._take, taken))
+            block.drop_path2.register_forward_hook(partial(self._adapt, taken, index))
 
-    def _adapt(self, x: Tensor, layer: int) -> Tensor:
-        return self.scale * self.up[layer](self.down[layer](x).relu())
+    def _take(self, taken: list[Tensor], _norm: nn.Module, inputs: tuple) -> None:
+        taken.append(inputs[0])
+
+    def _adapt(self, taken: list[Tensor], layer: int, _drop: nn.Module, _inputs: tuple, branch: Tensor) -> Tensor:
+        return branch + self.scale * self.up[layer](self.down[layer](taken.pop()).relu())

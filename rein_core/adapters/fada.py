@@ -48,12 +48,11 @@ class Fada(Adapter):
         """Notes how many patches high and wide each batch is; frequencies are of the map, not of the sequence."""
         if not hasattr(vfm, "patch_embed"):
             raise ValueError(f"model.adapter: fada needs a ViT, not a {type(vfm).__name__}")
-        patch = vfm.patch_embed.patch_size[0]
+        vfm.patch_embed.register_forward_pre_hook(self._note_grid)
 
-        def note(_embed: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self.grid = (inputs[0].shape[2] // patch, inputs[0].shape[3] // patch)
-
-        vfm.patch_embed.register_forward_pre_hook(note)
+    def _note_grid(self, embed: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        height, width = inputs[0].shape[2:]
+        self.grid = (height // embed.patch_size[0], width // embed.patch_size[1])
 
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
         """Refined patch features of one block, [b, n, c]."""

@@ -4,6 +4,7 @@ Jia et al., "Visual Prompt Tuning", ECCV 2022, section 3.2 (eq. 6).
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +33,16 @@ class Vpt(Adapter):
             raise ValueError(f"model.adapter: vpt needs a ViT with a sequence of tokens, not a {type(vfm).__name__}")
         self.start, length = vfm.num_prefix_tokens, self.prompts.shape[1]
         for index, block in enumerate(vfm.blocks):
-            block.register_forward_pre_hook(lambda _, inputs, i=index: (self._insert(inputs[0], i), *inputs[1:]))
-            block.register_forward_hook(lambda _, __, x: torch.cat([x[:, : self.start], x[:, self.end :]], dim=1))
+            block.register_forward_pre_hook(partial(self._insert, index))
+            block.register_forward_hook(self._take_out)
             if hasattr(block.attn, "num_prefix_tokens"):  # rotary positions are for patches only
                 block.attn.num_prefix_tokens += length
         self.end = self.start + length
 
-    def _insert(self, tokens_bnc: Tensor, layer: int) -> Tensor:
+    def _insert(self, layer: int, _block: nn.Module, inputs: tuple) -> tuple:
+        tokens_bnc, *others = inputs
         prompts = self.prompts[layer].to(tokens_bnc.dtype).expand(len(tokens_bnc), -1, -1)
-        return torch.cat([tokens_bnc[:, : self.start], prompts, tokens_bnc[:, self.start :]], dim=1)
+        return torch.cat([tokens_bnc[:, : self.start], prompts, tokens_bnc[:, self.start :]], dim=1), *others
+
+    def _take_out(self, _block: nn.Module, _inputs: tuple, tokens_bnc: Tensor) -> Tensor:
+        return torch.cat([tokens_bnc[:, : self.start], tokens_bnc[:, self.end :]], dim=1)

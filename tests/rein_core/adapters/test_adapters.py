@@ -1,5 +1,7 @@
 """Every adapter on every kind of VFM it fits: it starts harmless, learns, is counted as in the paper, and may merge."""
 
+import copy
+
 import pytest
 import torch
 
@@ -57,6 +59,17 @@ def test_what_is_trained_learns_and_the_rest_is_frozen(kind):
     assert inside == (kind in ("full", "lora", "dora", "soma"))
     with torch.no_grad():
         assert not torch.allclose(model.eval()(IMAGE)[0][3], backbone("none")(IMAGE)[0][3], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind != "none"])
+def test_a_copy_has_an_adapter_of_its_own(kind):
+    """As mmengine's and torch's averaged models are copies."""
+    model = backbone(kind).eval()
+    copied = randomised(copy.deepcopy(model))
+    with torch.no_grad():
+        before = model(IMAGE)[0][3]
+        assert not torch.allclose(copied(IMAGE)[0][3], before, atol=1e-3)
+        torch.testing.assert_close(copied(IMAGE)[0][3], randomised(model)(IMAGE)[0][3], atol=0, rtol=0)
 
 
 @pytest.mark.parametrize(
