@@ -110,6 +110,7 @@ def machine(on: torch.device) -> dict[str, str | int | bool | None]:
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": ?")
     return words | {
         "device": model.split(": ")[1],
+        "vectors": torch.backends.cpu.get_cpu_capability(),  # processors of one name differ
         "threads": torch.get_num_threads(),
         "amx": torch.cpu._is_amx_tile_supported(),
     }
