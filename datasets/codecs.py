@@ -48,6 +48,14 @@ def decode_image(data: bytes, height: int, width: int, left: int = 0, right: int
     return image
 
 
+def decode_file(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """An image or label as OpenCV reads it, of BGR or what `flags` say; None if it can't."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:  # of some damaged files, and of those whose header says that they are huge
+        return None
+
+
 def _encode_differences(pixels: np.ndarray) -> bytes:
     differences = pixels.copy()
     differences[1:] -= pixels[:-1]

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from datasets.codecs import encode_image, encode_label
+from datasets.codecs import decode_file, encode_image, encode_label
 from datasets.labels import CLASSES
 from datasets.layouts import Layout, Pair
 from datasets.raw_folder import read_bytes
@@ -31,10 +31,10 @@ def convert(pair: Pair, table: np.ndarray, codec: str = "original") -> dict:
         ValueError: the reason why this pair can't be used.
     """
     data = read_bytes(pair.image, "image")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    pixels = decode_file(data)
     if pixels is None:
         raise ValueError(f"the image can't be decoded: {pair.image}")
-    raw = label_ids(pair, data)
+    raw = label_ids(pair, data, table)
     if raw.shape != pixels.shape[:2]:
         sizes = ["×".join(map(str, shape)) for shape in (pixels.shape[:2], raw.shape)]
         raise ValueError(f"the image is {sizes[0]} and the label {sizes[1]} (height×width)")

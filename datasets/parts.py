@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 
@@ -31,6 +31,8 @@ class Plan:
         pairs: how many there are.
         digest: over the pairs' names and file sizes and the meaning of the label ids.
         ends: for each part the number of pairs in it and in those before it.
+        changed: for each part what tells when its files were last changed. Parts of files that have changed since are
+            made again; two plans are equal without it.
     """
 
     dataset: str
@@ -40,6 +42,7 @@ class Plan:
     pairs: int
     digest: str
     ends: tuple[int, ...]
+    changed: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def parts(self) -> list[slice]:
@@ -49,12 +52,14 @@ class Plan:
     @cached_property
     def key(self) -> str:
         """Another for every plan."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        compared = {name: value for name, value in asdict(self).items() if name != "changed"}
+        return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: "Plan") -> str:
         """`codec original, now zstd`, for a message."""
         told = {"digest": "other pairs or other label ids", "ends": "other part sizes"}
-        changed = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        compared = [field.name for field in fields(self) if field.compare]
+        changed = [name for name in compared if getattr(self, name) != getattr(other, name)]
         texts = [told.get(name, f"{name} {getattr(self, name)}, now {getattr(other, name)}") for name in changed]
         return "; ".join(texts)
 
@@ -71,7 +76,7 @@ def _note(part: int) -> str:
 def read_plan(uri: str) -> Plan | None:
     """The plan of the ingest that was killed here, if there is one."""
     values = read_json(uri, PLAN)
-    return Plan(**values | {"ends": tuple(values["ends"])}) if values else None
+    return Plan(**values | {name: tuple(values.get(name, ())) for name in ("ends", "changed")}) if values else None
 
 
 def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
@@ -82,6 +87,7 @@ def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
     """
     there = read_plan(uri)
     if there == plan:
+        write_json(uri, PLAN, asdict(plan))  # files may have changed since
         return
     found = list(listing(uri))
     foreign = [name for name in found if not _OURS.fullmatch(name)]
@@ -106,7 +112,11 @@ def write_note(uri: str, part: int, plan: Plan, note: dict) -> None:
     Args:
         note: `entry` is the file's manifest entry, or None where every pair was bad; the rest is the caller's.
     """
-    write_json(uri, _note(part), note | {"plan": plan.key})
+    write_json(uri, _note(part), note | _vouched(part, plan))
+
+
+def _vouched(part: int, plan: Plan) -> dict[str, str]:
+    return {"plan": plan.key, "changed": plan.changed[part] if plan.changed else ""}
 
 
 def read_notes(uri: str, plan: Plan) -> dict[int, dict]:
@@ -119,9 +129,12 @@ def read_notes(uri: str, plan: Plan) -> dict[int, dict]:
 
 
 def read_note(uri: str, part: int, plan: Plan) -> dict | None:
-    """A part's note; None if the part isn't there as it says, or a task of an ingest that was killed wrote it late."""
+    """A part's note; None if the part isn't there as it says, its files have changed since, or another ingest made it.
+
+    Tasks of an ingest that was killed may write notes late.
+    """
     note = read_json(uri, _note(part))
-    if not note or note.get("plan") != plan.key:
+    if not note or not _vouched(part, plan).items() <= note.items():
         return None
     entry = note["entry"]
     whole = not entry or size(uri, entry["file"]) == entry["bytes"]

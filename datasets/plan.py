@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.rare_classes import RareClasses
 
-_AUGMENTATION, _RARE, _MIXING, _SOURCE, _SUBSTITUTES = range(1, 6)  # what a generator is for: no two share their draws
+_AUGMENTATION, _RARE, _MIXING, _SOURCE, _SUBSTITUTES = range(1, 6)  # what a generator is for
 _ROUND = 1000
 
 

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from datasets.labels import PALETTE, VOID_COLOURS
+from datasets.codecs import decode_file
+from datasets.labels import CLASSES, IGNORE, PALETTE, VOID_COLOURS
 from datasets.layouts import Pair
 from datasets.raw_folder import read_bytes
 
@@ -15,6 +16,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 _SWAPPING = (5, 6, 7, 8)  # EXIF orientations that turn by 90°
+_CLASS_OF = {tuple(colour): train for train, colour in enumerate(PALETTE.tolist())}
 
 # what a file of colours ends with → what the file of ids beside it ends with
 _ID_FILES = {
@@ -24,11 +26,12 @@ _ID_FILES = {
 }
 
 
-def label_ids(pair: Pair, image: bytes) -> np.ndarray:
+def label_ids(pair: Pair, image: bytes, table: np.ndarray) -> np.ndarray:
     """The raw ids of a pair's label, uint8 [h, w].
 
     Args:
         image: the pair's image, encoded: a label has to be drawn on the same grid of pixels.
+        table: uint8 [256], raw id → id in the layout's label space: a palette that is drawn may not contradict it.
 
     Raises:
         ValueError: the reason why the label can't be used, or can't with this image.
@@ -37,8 +40,10 @@ def label_ids(pair: Pair, image: bytes) -> np.ndarray:
     ids = READERS[pair.encoding](data, pair.label)
     if ids.min() < 0 or ids.max() > 255:
         raise ValueError(f"wrong label ids {ids.min()} to {ids.max()}: ids are 0 to 255")
+    ids = ids.astype(np.uint8)
+    _refuse_numbered_colours(data, ids, table, pair.label)
     _refuse_turned(image, ids.shape)
-    return ids.astype(np.uint8)
+    return ids
 
 
 def _read_ids(data: bytes, path: str) -> np.ndarray:
@@ -66,8 +71,7 @@ def _grey_step(data: bytes) -> int:
 def _why_coloured(pixels: np.ndarray, path: str) -> str:
     channels = pixels.shape[2]
     colours = {tuple(map(int, colour)) for colour in np.unique(pixels[..., :3].reshape(-1, min(channels, 3)), axis=0)}
-    classes = set(map(tuple, PALETTE.tolist()))
-    if colours & classes and colours <= classes | set(VOID_COLOURS):
+    if colours & set(_CLASS_OF) and colours <= {*_CLASS_OF, *VOID_COLOURS}:
         ending = next((end for end in _ID_FILES if path.endswith(end)), None)
         ids = path.removesuffix(ending) + _ID_FILES[ending] if ending else "the *_labelIds.png that belongs to it"
         return f"the label has {channels} channels: Cityscapes' colours, not ids ({path}): use {ids}"
@@ -76,9 +80,27 @@ def _why_coloured(pixels: np.ndarray, path: str) -> str:
     return f"the label has {channels} channels, so it holds colours: a map of ids has one ({path})"
 
 
+def _refuse_numbered_colours(data: bytes, ids: np.ndarray, table: np.ndarray, path: str) -> None:
+    """Programs that save colours in 8 bits number them as they come: such numbers look like ids and are none."""
+    with Image.open(io.BytesIO(data)) as label:
+        palette = label.getpalette("RGB") if label.mode == "P" else None
+    if not palette:
+        return
+    colours = {i: tuple(palette[3 * i : 3 * i + 3]) for i in np.unique(ids).tolist()}
+    drawn = {i: _CLASS_OF[colour] for i, colour in colours.items() if colour in _CLASS_OF}
+    agree = [table[i] == train for i, train in drawn.items()]
+    other = [i for i, train in drawn.items() if table[i] not in (train, IGNORE)]
+    if drawn and set(colours.values()) <= {*_CLASS_OF, *VOID_COLOURS} and (other or not any(agree)):
+        i = (other or list(drawn))[0]
+        raise ValueError(
+            f"the label's palette has Cityscapes' colours under other numbers than their ids: {i} is the colour of "
+            f"{CLASSES[drawn[i]]} ({path}): use its file of ids, or save it without a palette if these are the ids"
+        )
+
+
 def _read_first_channel(data: bytes, path: str) -> np.ndarray:
     """The first of several channels, 8 or 16 bits deep. PIL would cut 16-bit colours to their high byte."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = decode_file(data, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError(f"the label can't be decoded: {path}")
     if pixels.ndim != 3:

@@ -43,7 +43,7 @@ class Sample:
     def _decoded(self, what: str, decode: Callable[..., np.ndarray | None], *arguments) -> np.ndarray:
         try:
             pixels = decode(*arguments)
-        except (OSError, ValueError, TypeError, struct.error, cv2.error) as error:
+        except (OSError, ValueError, TypeError, ArithmeticError, LookupError, struct.error, cv2.error) as error:
             raise Damaged(f"sample {self.name}: its {what} is damaged ({one_line(error)}): {MEND}") from error
         if pixels is None or pixels.shape[:2] != (self.height, self.width):
             raise Damaged(f"sample {self.name}: its {what} is damaged: {MEND}")

@@ -53,9 +53,14 @@ def split(uri: str) -> tuple[str, str]:
 
 def listing(uri: str) -> dict[str, int | None]:
     """What lies in a folder, which may be missing: names, sorted, and the sizes of what are files."""
+    return {name: info.size for name, info in infos(uri).items()}
+
+
+def infos(uri: str) -> dict[str, pafs.FileInfo]:
+    """As `listing`, with all that is known of each."""
     fs, path = filesystem(uri)
     found = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    return {info.base_name: info.size for info in sorted(found, key=lambda info: info.base_name)}
+    return {info.base_name: info for info in sorted(found, key=lambda info: info.base_name)}
 
 
 def size(uri: str, name: str) -> int | None:

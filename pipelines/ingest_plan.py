@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from itertools import pairwise
 
 import numpy as np
+import pyarrow.fs as pafs
 
 from datasets.convert import convert, id_table
 from datasets.layouts import Layout, Pair
 from datasets.parts import Plan
-from datasets.storage import listing, split
+from datasets.storage import infos, split
 
 _FILE_BYTES = 128 << 20
 _FILE_SAMPLES = 256
@@ -18,19 +20,27 @@ _PROBES = 3
 
 def make_plan(pairs: list[Pair], layout: Layout, split: str, dataset: str, codec: str) -> Plan:
     """The plan of an ingest of these pairs: the same for the same files and settings."""
-    images, labels = (_sizes(files) for files in zip(*((pair.image, pair.label) for pair in pairs), strict=True))
+    found = [_infos(files) for files in zip(*((pair.image, pair.label) for pair in pairs), strict=True)]
+    images, labels = ([info.size if info else None for info in infos] for infos in found)
     growth = _growth(pairs, images, layout, codec)
     said = [list(row) for row in zip([pair.name for pair in pairs], images, labels, strict=True)]
     meaning = [layout.label_space.name, sorted(layout.id_to_train.items())]
+    ends = _ends([growth * (size or 0) for size in images])
+    changed = [[info.mtime_ns if info else None for info in infos] for infos in zip(*found, strict=True)]
     return Plan(
         dataset=dataset,
         layout=layout.name,
         split=split,
         codec=codec,
         pairs=len(pairs),
-        digest=hashlib.sha256(json.dumps([said, meaning]).encode()).hexdigest(),
-        ends=_ends([growth * (size or 0) for size in images]),
+        digest=_digest([said, meaning]),
+        ends=ends,
+        changed=tuple(_digest(changed[slice(*bounds)]) for bounds in pairwise((0, *ends))),
     )
+
+
+def _digest(values: list) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _ends(sizes: list[float]) -> tuple[int, ...]:
@@ -49,16 +59,16 @@ def _ends(sizes: list[float]) -> tuple[int, ...]:
     return tuple(ends) if start == len(sizes) else (*ends, len(sizes))
 
 
-def _sizes(files: tuple[str, ...]) -> list[int | None]:
-    """Bytes of each file, None where there is none. Lists each folder once: a store answers slowly file by file."""
-    folders: dict[str, dict[str, int | None]] = {}
-    sizes = []
+def _infos(files: tuple[str, ...]) -> list[pafs.FileInfo | None]:
+    """What is known of each file that there is. Lists each folder once: a store answers slowly file by file."""
+    folders: dict[str, dict[str, pafs.FileInfo]] = {}
+    found = []
     for file in files:
         folder, name = split(file)
         if folder not in folders:
-            folders[folder] = listing(folder)
-        sizes.append(folders[folder].get(name))
-    return sizes
+            folders[folder] = infos(folder)
+        found.append(folders[folder].get(name))
+    return found
 
 
 def _growth(pairs: list[Pair], sizes: list[int | None], layout: Layout, codec: str) -> float:

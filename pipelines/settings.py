@@ -12,9 +12,13 @@ from pipelines.settings_base import Settings, absolute
 class Augment(Settings):
     """mmseg's RandomChoiceResize, RandomCrop, RandomFlip, PhotoMetricDistortion, in this order."""
 
-    short_edges: list[int] = Field([512], min_length=1, description="one is drawn: the image's short edge, in pixels")
-    max_size: int = Field(2048, description="the long edge never exceeds this, in pixels")
-    crop_size: tuple[int, int] = Field((512, 512), description="height, width")
+    short_edges: list[Annotated[int, Field(ge=1)]] = Field(
+        [512], min_length=1, description="one is drawn: the image's short edge, in pixels"
+    )
+    max_size: int = Field(2048, ge=1, description="the long edge never exceeds this, in pixels")
+    crop_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (512, 512), description="height, width"
+    )
     cat_max_ratio: float = Field(0.75, gt=0, le=1, description="one class fills at most this share of a crop")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     photometric: bool = Field(True, description="brightness, contrast, saturation, hue")
@@ -29,8 +33,8 @@ class Data(Settings):
     val_samples: int | None = Field(
         None, ge=1, description="validate on this many evenly spread samples a domain; None: all"
     )
-    weights: list[float] | None = Field(
-        None, description="how often each of train is drawn, relative to the others; None: all shuffled as one"
+    weights: list[Annotated[float, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="how often each of train is drawn, relative to the others; None: all shuffled as one"
     )
     rare_class_temperature: float | None = Field(
         None, gt=0, description="DAFormer's rare-class sampling, with this T (theirs: 0.01); None: every sample in turn"

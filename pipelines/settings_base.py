@@ -23,4 +23,4 @@ def absolute(uri: str) -> str:
 class Settings(BaseModel):
     """Base of all settings: an unknown key is an error, and values are checked when they are set."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

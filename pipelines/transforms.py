@@ -63,9 +63,12 @@ def _build(settings: dict) -> Callable[[dict], dict | None]:
             nearest = ", ".join(difflib.get_close_matches(kind, known, n=3, cutoff=0))
             raise ValueError(f"data.transforms: mmseg has no transform {kind}; the nearest are {nearest}")
         try:
-            return TRANSFORMS.build(dict(settings))
-        except (TypeError, ValueError, AssertionError) as error:
+            transform = TRANSFORMS.build(dict(settings))
+        except (TypeError, ValueError, AssertionError, ImportError) as error:
             raise ValueError(f"data.transforms: {kind}: {error}") from error
+    if hasattr(transform, "get_indices"):
+        raise ValueError(f"data.transforms: {kind} mixes several images, and each comes alone here: leave it out")
+    return transform
 
 
 def _sample(image: np.ndarray, label: np.ndarray) -> dict:

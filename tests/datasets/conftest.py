@@ -39,7 +39,7 @@ class RawFiles:
         else:
             label = Image.fromarray(array.astype(np.uint8))
             if kind == "palette":
-                label.putpalette(np.resize(PALETTE[::-1], 768).tobytes())
+                label.putpalette(np.resize(255 - PALETTE, 768).tobytes())
             label.save(file)
         return file
 

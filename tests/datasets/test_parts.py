@@ -32,5 +32,6 @@ def test_a_late_part_of_another_ingest_does_not_count(tmp_path):
     write_note(str(tmp_path), 1, PLANNED, NOTE)
     assert read_note(str(tmp_path), 0, PLANNED) is None
     assert list(read_notes(str(tmp_path), PLANNED)) == [1]
+    assert not read_notes(str(tmp_path), replace(PLANNED, changed=("", "yesterday"))), "its files have changed"
     forget(str(tmp_path), [0, 1])
     assert not read_notes(str(tmp_path), PLANNED)

@@ -1,5 +1,7 @@
 """Raw labels: every encoding of ids is read, colours and what else holds no ids are refused with the reason."""
 
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.convert import convert, id_table
-from datasets.labels import PALETTE
+from datasets.labels import PALETTE, TRAIN_IDS
 from datasets.layouts import Layout, Pair, get_layout
 
 
@@ -46,6 +48,35 @@ def test_colours_are_refused_with_the_reason(gtav, raw_files, tmp_path):
     assert "3 channels, so it holds colours" in raw_files.reason(layout, pair)
     Image.fromarray(np.full((*raw_files.size, 3), 7, np.uint8)).save(pair.label)
     assert "3 channels: a map of ids has one" in raw_files.reason(layout, pair)
+
+
+def test_numbered_colours_are_refused(gtav, raw_files, tmp_path):
+    """Colours that were saved with a palette have numbers of their own; ids with their colours are fine."""
+    layout, pair = gtav
+    drawn = np.resize(PALETTE[[13, 0, 10, 2]], (*raw_files.size, 3))
+    Image.fromarray(drawn).convert("P", palette=Image.Palette.ADAPTIVE).save(pair.label)
+    with pytest.raises(ValueError, match="Cityscapes' colours under other numbers .* 0 is the colour of sky"):
+        convert(pair, id_table(replace(layout, forms=(replace(layout.forms[0], ids=TRAIN_IDS),))))
+    assert "Cityscapes' colours under other numbers" in raw_files.reason(layout, pair), "these would all be void"
+    ids = Image.fromarray(np.resize(np.uint8([7, 8, 26, 34]), raw_files.size))
+    palette = np.zeros((256, 3), np.uint8)
+    palette[[7, 8, 26, 34]] = PALETTE[[0, 1, 13, 13]]  # a licence plate has a car's colour
+    ids.putpalette(palette.tobytes())
+    ids.save(pair.label)
+    assert raw_files.converted(layout, pair)[:4] == [0, 1, 13, 255]
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_what_opencv_gives_up_on_is_set_apart(tmp_path, raw_files, kind):
+    layout = get_layout("synthia")
+    image, label = raw_files.image(tmp_path / "a.png"), raw_files.label([3], tmp_path / "b.png", "16-bit channels")
+    broken = {"image": image, "label": label}[kind]
+    data = bytearray(broken.read_bytes())
+    data[16:24] = np.array([40_000, 30_000], ">u4").tobytes()  # says that it is huge
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+    broken.write_bytes(data)
+    with pytest.raises(ValueError, match=f"the {kind} can't be decoded"):
+        convert(Pair("a", str(image), str(label), "first_channel"), id_table(layout))
 
 
 def test_what_holds_no_ids_is_refused(gtav, raw_files):

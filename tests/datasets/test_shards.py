@@ -118,6 +118,20 @@ def test_a_damaged_sample_is_named_when_it_is_decoded(codec):
         Sample("a/b", image, label[:-9], 40, 300).label_ids()
 
 
+@pytest.mark.parametrize("column", ["image", "label"])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_flipped_byte_is_noticed_when_it_is_read(copy, column, seed):
+    """A JPEG or a label decodes with most of them, to other pixels."""
+    sample, rng = Shards(str(copy)).read(3), np.random.default_rng(seed)
+    stored = bytearray(getattr(sample, column))
+    stored[rng.integers(len(stored))] ^= int(rng.integers(1, 256))
+    (file,) = (file for file in copy.glob("*.parquet") if getattr(sample, column) in file.read_bytes())
+    file.write_bytes(file.read_bytes().replace(getattr(sample, column), bytes(stored)))
+    _open.cache_clear()
+    with pytest.raises(Damaged, match=rf"^sample {sample.name}: .*{file.name} can't be read at sample 3 .*CRC"):
+        Shards(str(copy)).read(3)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_flipped_byte_is_found_in_every_file(copy, seed):
     assert find_damage(str(copy)) == []

@@ -117,7 +117,7 @@ def test_damaged_samples_are_replaced_alike_on_any_ranks_and_after_a_resume(stre
     assert {True, False} == set(bad)
     for pick, replaced, (name, damage, image), (own, none, pixels) in zip(picks, bad, rows, usual, strict=True):
         assert none == "" and (name in left if replaced else name == own and np.array_equal(image, pixels))
-        reason = f"sample {first.name}: its image is damaged" if pick.index == 2 else "part-1.parquet is missing"
+        reason = f"sample {first.name}: shards {in_files}: part-0.parquet" if pick.index == 2 else "part-1.parquet is missing"
         assert reason in damage if replaced else damage == ""
     assert len({name for (name, *_), replaced in zip(rows, bad, strict=True) if replaced}) > 1
     for late, early in zip(batches(*made, range(3, 6), rank=1, world_size=2), streamed[3:], strict=True):
@@ -127,7 +127,7 @@ def test_damaged_samples_are_replaced_alike_on_any_ranks_and_after_a_resume(stre
 def test_a_damaged_sample_stops_the_stream_if_it_is_not_to_be_skipped(streets, in_files, spoil):
     sample = Shards(str(in_files)).read(2)
     spoil(in_files / "part-0.parquet", sample)
-    words = f"^sample {sample.name}: its image is damaged.*; or train without it: data.skip_damaged=True$"
+    words = f"^sample {sample.name}: .*part-0.parquet can.t be read .*; or train without it: data.skip_damaged=True$"
     with pytest.raises(ValueError, match=words):
         list(batches(*damaged_feed(streets, in_files, skip=False), range(6)))
 

@@ -20,7 +20,7 @@ def test_damage_stops_a_run_or_is_skipped_and_counted(streets, in_files, tmp_pat
     index = next(pick.index for pick in picks[16:] if pick.source == 0)
     sample, other = sources[0].read(index), f"part-{1 - index // 5}.parquet"
     spoil(in_files / f"part-{index // 5}.parquet", sample)
-    words = f"sample {sample.name}: its image is damaged: .*; or train without it: data.skip_damaged=True [(]go on"
+    words = f"sample {sample.name}: .* can't be read .*; or train without it: data.skip_damaged=True [(]go on"
     with pytest.raises(ValueError, match=f"^training failed: .*{words} with --resume {tmp_path}"):
         run_command("train", RECIPE, *argv)
     (in_files / other).write_bytes((in_files / other).read_bytes()[:-100])

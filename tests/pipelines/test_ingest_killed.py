@@ -1,6 +1,7 @@
 """An ingest that was killed goes on where it was, and leaves the bytes of one that wasn't."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.parts import PLAN, read_plan
+from datasets.parts import PLAN, read_plan, write_note
 from datasets.shards import MANIFEST
 from pipelines import ingest_plan
 
@@ -143,6 +144,38 @@ def test_changed_pairs_are_noticed(raw, tmp_path, run_command, small_parts, monk
     shutil.copy(changed / "labels/00008.png", changed / "labels/00007.png")
     with pytest.raises(ValueError, match="other pairs or other label ids"):
         run_command("ingest", "gtav", changed, out)
+
+
+def test_parts_of_files_that_changed_are_made_again(raw, tmp_path, run_command, small_parts, monkeypatch, capfd):
+    """Whatever their sizes: labels without compression always have the same."""
+    changed, out = Path(shutil.copytree(raw, tmp_path / "raw")), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.write_manifest", fail)
+        with pytest.raises(InterruptedError):
+            run_command("ingest", "gtav", changed, out)
+    with os.scandir(changed / "labels") as labels:
+        times = {label.name: label.stat().st_mtime_ns + 1_000_000_000 for label in labels}
+    os.utime(changed / "labels/00008.png", ns=(times["00008.png"],) * 2)
+    capfd.readouterr()
+    assert run_command("ingest", "gtav", changed, out)["samples"] == 47
+    assert "23 of 24 files are there already" in capfd.readouterr().err
+
+
+def test_two_at_once(raw, undisturbed, tmp_path, run_command, small_parts, monkeypatch):
+    """The faster one removes the notes; what the slower one finds then is not all there is."""
+    out = tmp_path / "out"
+
+    def other_is_faster(out, plan, *_):
+        shutil.copytree(undisturbed, out, dirs_exist_ok=True)
+        write_note(out, 3, plan, {"entry": None, "quarantined": [], "sizes": {}, "class_pixels": [0] * 19})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest._make_parts", other_is_faster)
+        assert run_command("ingest", "gtav", raw, out)["samples"] == 47
+        assert contents(out) == contents(undisturbed)
+        with pytest.raises(ValueError, match="another ingest wrote there at the same time"):
+            run_command("ingest", "gtav", raw, out, "--codec", "zstd", "--overwrite")
+    assert contents(out)[MANIFEST] == contents(undisturbed)[MANIFEST]
 
 
 def test_inspect_tells_how_far_it_is(raw, undisturbed, tmp_path, run_command, small_parts, monkeypatch):

@@ -55,6 +55,12 @@ def test_overrides_are_typed():
         ({"train": {"steps": "many"}}, ["train.steps='many'", "valid integer"]),
         ({"train": {"batch_size": 3, "num_workers": 2}}, ["train.batch_size=3", "train.num_workers=2"]),
         ({"data": {"augment": {"cat_max_ratio": 2}}}, ["data.augment.cat_max_ratio=2", "less than or equal to 1"]),
+        ({"data": {"augment": {"short_edges": [512, 0]}}}, ["data.augment.short_edges", "greater than or equal to 1"]),
+        ({"data": {"augment": {"crop_size": (0, 64)}}}, ["data.augment.crop_size", "greater than or equal to 1"]),
+        ({"data": {"augment": {"max_size": -3}}}, ["data.augment.max_size=-3", "greater than or equal to 1"]),
+        ({"data": {"weights": []}}, ["data.weights=[]", "at least 1 item"]),
+        ({"data": {"weights": [1, float("inf")]}}, ["data.weights", "finite number"]),
+        ({"optimizer": {"lr": float("inf")}}, ["optimizer.lr=inf", "finite number"]),
     ],
 )
 def test_mistakes_are_named(values, words):
