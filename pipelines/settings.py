@@ -34,7 +34,9 @@ class Data(Settings):
         None, ge=1, description="validate on this many evenly spread samples a domain; None: all"
     )
     weights: list[Annotated[float, Field(ge=0)]] | None = Field(
-        None, min_length=1, description="how often each of train is drawn, relative to the others; None: all shuffled as one"
+        None,
+        min_length=1,
+        description="how often each of train is drawn, relative to the others; None: all shuffled as one",
     )
     rare_class_temperature: float | None = Field(
         None, gt=0, description="DAFormer's rare-class sampling, with this T (theirs: 0.01); None: every sample in turn"

@@ -42,7 +42,7 @@ class VFMBackbone(BaseModule):
         self.reins = build_adapter(adapter, widths, query_dims=query_dims, patch_size=patch_size_of(self.vfm))
         self.reins.attach(self.vfm)
         for layer, block in enumerate(blocks_of(self.vfm)):
-            block.register_forward_hook(partial(self._refine, layer))  # whose copy is the copied model's, unlike a lambda
+            block.register_forward_hook(partial(self._refine, layer))  # a copied model's is its own, unlike a lambda
 
     def _refine(self, layer: int, _block: nn.Module, _inputs: tuple, features: Tensor) -> Tensor:
         return through_patches(features, self.vfm, lambda feat_bnc: self.reins.refine(feat_bnc, layer))
