@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,7 @@ from PIL import Image
 
 from datasets.codecs import encode_image, encode_label
 from datasets.sample import Damaged, Sample
-from datasets.shards import MANIFEST, Shards, _open, decode, find_damage, read_manifest, write_file
+from datasets.shards import MANIFEST, Shards, _open, decode, find_damage, read_manifest, write_file, write_manifest
 
 
 @pytest.fixture
@@ -40,6 +42,28 @@ def test_counts_are_those_of_the_labels(streets):
     labels = np.stack([decode(shards.read(i))[1] for i in range(len(shards))])
     assert shards.manifest.class_pixels == np.bincount(labels.ravel(), minlength=256)[:19].tolist()
     assert shards.manifest.sizes == {"64×128": 4}
+
+
+def test_memory_does_not_grow_with_the_number_of_files(streets, tmp_path):
+    """A file's footer is large where its samples are small; a process holds those of a few files."""
+    sample = Shards(streets.game).read(0)
+    row = vars(sample) | {"dataset": "game", "split": "all", "class_pixels": [0] * 19}
+    entry = write_file(str(tmp_path), "part-0.parquet", [row] * 256)
+    files = [entry | {"file": f"part-{i}.parquet"} for i in range(100)]
+    for other in files[1:]:
+        (tmp_path / other["file"]).hardlink_to(tmp_path / entry["file"])
+    manifest = replace(read_manifest(streets.game), files=files, samples=256 * len(files))
+    write_manifest(str(tmp_path), manifest)
+    shards, grown = Shards(str(tmp_path)), []
+    for file in range(len(files)):
+        assert shards.read(256 * file).name == sample.name
+        grown.append(resident())
+    assert grown[-1] - grown[20] < 20
+
+
+def resident() -> float:
+    """MiB of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def test_a_killed_ingest_is_not_taken_for_whole(copy):
