@@ -34,6 +34,10 @@ def fixed_folder(glob: str) -> str:
     return posixpath.dirname(glob.partition("*")[0])
 
 
+class SeveralFiles(ValueError):
+    """Two files stand for one sample, so its label could belong to either."""
+
+
 class RawFolder:
     """Lists a folder. All paths in and out are relative to it and have forward slashes, on Windows too.
 
@@ -82,20 +86,34 @@ class RawFolder:
         return sorted(info.base_name for info in self._list(path, False) if info.type == pafs.FileType.Directory)
 
     def match(self, globs: tuple[str, ...]) -> dict[tuple[str, ...], str]:
-        """Files that match: what the wildcards stand for → path. Of several globs the first counts.
+        """Files that match: what the wildcards stand for → path.
 
         Nothing hidden matches: ._NAME, which macOS leaves beside NAME in archives, .ipynb_checkpoints, .Trash-1000.
+
+        Raises:
+            SeveralFiles: in two files, found by two of the globs, the wildcards stand for the same.
         """
         found: dict[tuple[str, ...], str] = {}
-        for glob in reversed(globs):
+        twice = []
+        for glob in globs:
             folder = fixed_folder(glob)
             deep = "/" in glob[len(folder) + 1 if folder else 0 :]
             for info in self._list(folder, deep):
                 path = info.path[len(self.root) + 1 :]
                 key = _pattern(glob).fullmatch(path)
                 if key and info.type == pafs.FileType.File and "/." not in f"/{path}":
-                    found[key.groups()] = path
+                    first = found.setdefault(key.groups(), path)
+                    twice += [(first, path)] if first != path else []
+        if twice:
+            raise SeveralFiles(self._why_not_both(*min(twice), len(twice) - 1))
         return found
+
+    def _why_not_both(self, first: str, second: str, more: int) -> str:
+        return (
+            f"{self.uri(first)} and {self.uri(second)} stand for one sample, so its label could belong to either"
+            f"{f' (and {more} more such cases)' if more else ''}: move one of them out of the folder, or name globs "
+            "that match only one, in a rein.yaml (datasets/layouts/folder.py)"
+        )
 
     def _list(self, path: str, recursive: bool) -> list[pafs.FileInfo]:
         return self.fs.get_file_info(pafs.FileSelector(self._full(path), allow_not_found=True, recursive=recursive))

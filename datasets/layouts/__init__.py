@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from datasets.labels import CITYSCAPES, LabelSpace
-from datasets.raw_folder import RawFolder, fill, fixed_folder
+from datasets.raw_folder import RawFolder, SeveralFiles, fill, fixed_folder
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,16 @@ class Form:
         return replace(self, images=images, labels=self.labels.replace("{split}", folder))
 
     def pairs(self, raw: RawFolder) -> list[Pair]:
-        """All that is there of either side, sorted by name; none if there is no label at all."""
-        images, labels = raw.match(self.images), raw.match((self.labels,))
+        """All that is there of either side, sorted by name; none if there is no label at all.
+
+        Raises:
+            SeveralFiles: two images stand for one sample.
+        """
+        labels = raw.match((self.labels,))
         labels = {key: path for key, path in labels.items() if not (self.skip and path.endswith(self.skip))}
         if not labels:
             return []
+        images = raw.match(self.images)
         found = [
             Pair(
                 "/".join(part.strip("/") for part in key if part),
@@ -126,7 +131,7 @@ class Layout:
             the layout with the one form that was found, the split, its pairs sorted by name.
 
         Raises:
-            ValueError: there is no such folder or split, nothing in it, or no label.
+            ValueError: there is no such folder or split, nothing in it, no label, or two images for one.
         """
         folder = RawFolder(raw)
         if not folder.is_folder():
@@ -183,7 +188,7 @@ class Layout:
             pairs = form.pairs(raw)
             if pairs:
                 return form, pairs
-        images = max(len(raw.match(form.images)) for form in forms)
+        images = max(sum(len(raw.match((glob,))) for glob in form.images) for form in forms)
         place = f"{self.name}: {images or 'no'} images in {raw.uri('').rstrip('/')}, split {split}"
         made_from = self.made_from.replace("{split}", self.split_folders.get(split, split))
         if made_from and raw.match((made_from,)):
@@ -224,6 +229,8 @@ def recognise(raw: str) -> str | None:
         try:
             if any(layout.find(raw, split) for split in layout.splits(RawFolder(raw))[:1]):
                 return name
+        except SeveralFiles:
+            return name  # ingest says what has to go
         except ValueError:
             continue
     return None

@@ -38,11 +38,24 @@ _SPLIT_KEYS = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which keeps the last of two equal keys; this one refuses them."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node, known = super().compose_mapping_node(anchor), set()
+        for name in [name for name, _ in node.value if isinstance(name, yaml.ScalarNode)]:
+            key = name if name.value == "<<" else self.construct_object(name)
+            if key in known:
+                raise ValueError(f"{FILE}: line {name.start_mark.line + 1} names {key} a second time: keep one of them")
+            known.add(key)
+        return node
+
+
 def _adapt(layout: Layout, raw: RawFolder) -> Layout:
     if not raw.is_file(FILE):
         raise ValueError(f"folder: no {FILE} in {raw.uri('')}: datasets/layouts/folder.py shows one")
     try:
-        values = yaml.safe_load(read_bytes(raw.uri(FILE), FILE))
+        values = yaml.load(read_bytes(raw.uri(FILE), FILE), _Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{FILE}: not YAML: {' '.join(str(error).split())}") from error
     _check(values, _KEYS, "", required=("splits",))

@@ -8,8 +8,9 @@ from datasets.labels import CLASSES, IGNORE
 from datasets.layouts import Form, Layout
 from datasets.raw_folder import RawFolder, read_bytes
 
-# class → Vistas' names, each with all that begins with it and "--". So models trained on other sets are commonly
-# tested; in v2.0 as far as Cityscapes' definitions tell. What isn't named here is void.
+# class → Vistas' names, each with all that begins with it and "--"; what isn't named here is void. v1.2's are merged as
+# by the converter that Rein's authors publish. Other public mappings differ: RobustNet's has bike lanes, plain
+# crosswalks, parking and street lights as void. v2.0's are merged as far as Cityscapes' definitions tell.
 _NAMES = {
     "road": "construction--flat--road construction--flat--road-shoulder construction--flat--service-lane "
     "construction--flat--bike-lane construction--flat--crosswalk-plain construction--flat--parking "
@@ -56,13 +57,21 @@ def ids_from(*configs: str) -> Callable[[Layout, RawFolder], Layout]:
         if not config:
             raise ValueError(f"{layout.name}: no {' or '.join(configs)} in {raw.uri('')}: it comes with the labels")
         try:
-            names = [label["name"] for label in json.loads(read_bytes(raw.uri(config), config))["labels"]]
+            names = _names(read_bytes(raw.uri(config), config))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{layout.name}: {config} has no list of labels with names") from error
+            raise ValueError(f"{layout.name}: {config} has no list of labels with names, 256 at most") from error
         ids = {index: train_id(name) for index, name in enumerate(names)}
         return replace(layout, forms=tuple(replace(form, ids=ids) for form in layout.forms))
 
     return adapt
+
+
+def _names(config: bytes) -> list[str]:
+    """The labels' names. Raises ValueError, KeyError or TypeError if there is no list of them, or one of over 256."""
+    names = [label["name"] for label in json.loads(config)["labels"]]
+    if {type(name) for name in names} != {str} or len(names) > 256:
+        raise ValueError(f"{len(names)} labels, and their names must be text")
+    return names
 
 
 LAYOUT = Layout(

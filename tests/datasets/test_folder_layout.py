@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.guess import describe
 from datasets.layouts import Layout, Pair, folder, get_layout, recognise
 
 YAML = """
@@ -53,6 +54,22 @@ def test_any_depth_and_several_endings(campus, raw_files):
     assert raw_files.converted(layout, pairs[0])[:3] == [255, 255, 255]
 
 
+def test_two_images_of_one_label_are_named(campus, raw_files):
+    globs = "{images: [photos/*/*.jpg, photos/*/*.png], labels: masks/*/*_mask.png}"
+    write(campus, f"splits: {{train: {globs}}}\nother_ids: void")
+    assert [pair.name for pair in find(campus)[2]] == ["day/1", "day/2"]
+    raw_files.image(campus / "photos/day/1.png")
+    both = f"{campus}/photos/day/1.jpg and {campus}/photos/day/1.png stand for one sample, so its label .* either"
+    with pytest.raises(ValueError, match=f"{both}: move one of them .* globs that match only one, in a rein.yaml"):
+        find(campus)
+    assert describe(str(campus)).startswith("it looks like raw folder data: python -m pipelines ingest folder ")
+    raw_files.image(campus / "photos/day/2.png")
+    with pytest.raises(ValueError, match=r"either \(and 1 more such cases\): move"):
+        find(campus)
+    write(campus, f"splits: {{train: {globs.replace('photos/*/*.png', 'photos/*/*.jpg')}}}\nother_ids: void")
+    assert [Path(pair.image).name for pair in find(campus)[2]] == ["1.jpg", "2.jpg"]
+
+
 def test_other_classes_and_encodings(campus, raw_files):
     raw_files.label([6, 255], campus / "masks/day/1_mask.png", "16-bit channels")
     splits = "{train: {images: photos/*/*.jpg, labels: masks/*/*_mask.png}}"
@@ -80,6 +97,10 @@ def test_other_classes_and_encodings(campus, raw_files):
         ("ids: {0: raod}\nsplits: {a: 1}", "ids.0 can't be 'raod'.*did you mean road"),
         ("ids: {x: road}\nsplits: {a: 1}", "'x' is no raw id"),
         ("ids: {0: yes}\nsplits: {a: 1}", "ids.0 can't be True"),
+        ("splits: {a: 1}\nids: {0: road, 0: car}", "rein.yaml: line 2 names 0 a second time: keep one"),
+        ("splits: {a: 1}\nids:\n  16: road\n  2: car\n  0x10: sky", "line 5 names 16 a second time"),
+        ("splits: {a: {images: x/*.jpg, labels: y/*.png}, a: 1}", "line 1 names a a second time"),
+        ("ids: {? [0] : road}\nsplits: {a: 1}", "not YAML: .*unhashable key"),
         ("ids: trian_ids\nsplits: {a: 1}", "ids can't be 'trian_ids'"),
     ],
 )
@@ -87,6 +108,11 @@ def test_mistakes_are_named(tmp_path, text, words):
     write(tmp_path, text)
     with pytest.raises(ValueError, match=words):
         find(tmp_path)
+
+
+def test_what_is_merged_in_may_be_named_again(campus):
+    write(campus, YAML.replace("ids: {", "ids: {<<: {0: sky, 8: pole}, "))
+    assert find(campus)[0].id_to_train == {0: 0, 1: 18, 2: 255, 8: 5, 9: 5}
 
 
 def test_the_file_is_asked_for(tmp_path):

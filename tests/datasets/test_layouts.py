@@ -237,6 +237,9 @@ class TestIdd(LayoutCase):
         file.unlink()
         layout, _, pairs = self.find(tmp_path)
         assert len(pairs) == 2 and self.files.converted(layout, pairs[1])
+        self.files.image(file)
+        with pytest.raises(ValueError, match=f"{file.name} and .*{file.stem}.jpg stand for one sample"):
+            self.find(tmp_path)
 
 
 class TestIddLevel3(TestIdd):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.layouts import get_layout
-from datasets.raw_folder import RawFolder, fill, read_bytes
+from datasets.layouts import get_layout, recognise
+from datasets.raw_folder import RawFolder, SeveralFiles, fill, read_bytes
 from pipelines.ingest_plan import make_plan
 
 IMAGES = "leftImg8bit/{split}/*/*_leftImg8bit.png"
@@ -29,6 +29,20 @@ def test_globs(tmp_path):
     assert set(raw.match(("a/**/*.jpg", "a/**/*.png"))) == {("", "1"), ("b/", "2"), ("b/c/", "3"), ("", "4")}
     assert fill("a/**/*.jpg", ("b/c/", "3")) == "a/b/c/3.jpg"
     assert raw.folders("a") == ["b"] and not raw.folders("z") and not raw.match(("z/*.jpg",))
+
+
+def test_two_files_for_one_sample(tmp_path, raw_files):
+    first, second, other = (tmp_path / f"train/images/{name}" for name in ("a.jpeg", "a.png", "b.jpg"))
+    for file in (first, second, other):
+        raw_files.image(file)
+    with pytest.raises(ValueError, match="3 images in .*, and no labels"):
+        get_layout("camvid").find(str(tmp_path))
+    raw_files.label([3], tmp_path / "train/labels/a.png")
+    with pytest.raises(SeveralFiles, match=f"{first} and {second} stand for one sample"):
+        get_layout("camvid").find(str(tmp_path))
+    assert recognise(str(tmp_path)) == "camvid"
+    first.unlink()
+    assert [pair.image for pair in get_layout("camvid").find(str(tmp_path))[2]] == [str(second), str(other)]
 
 
 def test_hidden_files_and_links(cities, tmp_path, raw_files):
