@@ -33,7 +33,7 @@ class Data(Settings):
     val_samples: int | None = Field(
         None, ge=1, description="validate on this many evenly spread samples a domain; None: all"
     )
-    weights: list[Annotated[float, Field(ge=0)]] | None = Field(
+    weights: list[float] | None = Field(
         None,
         min_length=1,
         description="how often each of train is drawn, relative to the others; None: all shuffled as one",
