@@ -67,10 +67,16 @@ class Augment:
 
 
 def resized_shape(shape: tuple[int, int], short_edge: int, max_size: int) -> tuple[int, int]:
-    """(h, w) scaled so that the shorter is `short_edge` and the longer at most `max_size`, as mmseg rounds it."""
-    scale = short_edge / min(shape)
-    if max(shape) * scale > max_size:
-        scale = max_size / max(shape)
+    """(h, w) scaled so that the shorter is `short_edge` and the longer at most `max_size`.
+
+    Rounded twice, as in mmseg: its `ResizeShortestEdge` rounds a box, and its `Resize` fits the image into that.
+    """
+    short, long = min(shape), max(shape)
+    box = float(short_edge), short_edge / short * long
+    if box[1] > max_size:
+        shrink = max_size / box[1]
+        box = box[0] * shrink, box[1] * shrink
+    scale = min(int(box[0] + 0.5) / short, int(box[1] + 0.5) / long)
     return int(shape[0] * scale + 0.5), int(shape[1] * scale + 0.5)
 
 

@@ -70,18 +70,20 @@ def test_every_distortion_is_drawn_half_of_the_time():
     assert {draw.hue for draw in draws if draw.hue is not None} == set(range(-18, 18))
 
 
-@pytest.mark.parametrize("shape", [(1052, 1914), (1024, 2048), (360, 480), (227, 320), (480, 360), (720, 1280)])
-@pytest.mark.parametrize("short_edge", [256, 307, 512, 1024])
-def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_edge):
+SHAPES = [(1052, 1914), (1024, 2048), (360, 480), (227, 320), (480, 360), (720, 1280)]
+RESIZES = [(shape, short_edge, 2048) for shape in SHAPES for short_edge in (256, 307, 512, 1024)]
+BOUND = [((98, 726), 450, 2048), ((892, 96), 249, 800), ((1052, 1914), 1024, 1280)]
+
+
+@pytest.mark.parametrize(("shape", "short_edge", "max_size"), RESIZES + BOUND)
+def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_edge, max_size):
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    theirs = transforms.ResizeShortestEdge(scale=short_edge, max_size=2048).transform(
-        {"img": image, "seg_fields": [], "img_shape": shape}
-    )["img"]
-    resized = resized_shape(shape, short_edge, 2048)
+    theirs = mmseg_resized(transforms, image, short_edge, max_size)
+    resized = resized_shape(shape, short_edge, max_size)
     assert resized == theirs.shape[:2]
-    for _ in range(8):
-        top, left = (int(rng.integers(max(side - 200, 0) + 1)) for side in resized)
+    drawn = [[int(rng.integers(max(side - 200, 0) + 1)) for side in resized] for _ in range(8)]
+    for top, left in drawn:
         window = np.s_[top : top + 200, left : left + 200]
         seen = []
 
@@ -94,6 +96,21 @@ def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_
         crop = resized_crop(columns, shape, resized, window)
         assert np.array_equal(crop, theirs[window])
         assert seen[0][1] - seen[0][0] <= 200 * shape[1] / resized[1] + 8
+
+
+@pytest.mark.parametrize("max_size", [300, 511, 2048])
+def test_resized_shapes_equal_mmseg(transforms, max_size):
+    rng = np.random.default_rng(0)
+    sizes = [*rng.integers(40, 900, (400, 2)), *np.repeat(rng.integers(40, 900, (50, 1)), 2, axis=1)]
+    for size in sizes:
+        shape, short_edge = tuple(size.tolist()), int(rng.integers(32, 600))
+        theirs = mmseg_resized(transforms, np.zeros(shape, dtype=np.uint8), short_edge, max_size)
+        assert resized_shape(shape, short_edge, max_size) == theirs.shape, (shape, short_edge)
+
+
+def mmseg_resized(transforms, image: np.ndarray, short_edge: int, max_size: int) -> np.ndarray:
+    """By its ResizeShortestEdge."""
+    return transforms.ResizeShortestEdge(short_edge, max_size).transform({"img": image})["img"]
 
 
 def test_crop_avoids_windows_that_one_class_fills():
