@@ -85,6 +85,8 @@ def resized_crop(
 ) -> np.ndarray:
     """A window of the bilinearly resized image, the same to the bit, without resizing what is right of or below it.
 
+    Where that is too little for the scale to change its size, all is resized.
+
     Args:
         image: BGR uint8 [h, w, 3], or what decodes its columns.
         size: (h, w) of it.
@@ -97,8 +99,14 @@ def resized_crop(
     first = max(int(window[1].start / factors[1]) - 2, 0)
     pixels = image if isinstance(image, np.ndarray) else image(first, needed[1])
     part = pixels[: needed[0], : needed[1]]
-    resized = cv2.resize(part, None, fx=factors[1], fy=factors[0], interpolation=cv2.INTER_LINEAR)
+    resized = _resize(part, factors)
+    if resized.shape == part.shape and shape != size:  # OpenCV has copied it, without interpolating
+        resized = _resize(pixels, factors)
     return resized[: ends[0], : ends[1]][window]
+
+
+def _resize(pixels: np.ndarray, factors: Sequence[float]) -> np.ndarray:
+    return cv2.resize(pixels, None, fx=factors[1], fy=factors[0], interpolation=cv2.INTER_LINEAR)
 
 
 def draw_crop(

@@ -73,9 +73,10 @@ def test_every_distortion_is_drawn_half_of_the_time():
 SHAPES = [(1052, 1914), (1024, 2048), (360, 480), (227, 320), (480, 360), (720, 1280)]
 RESIZES = [(shape, short_edge, 2048) for shape in SHAPES for short_edge in (256, 307, 512, 1024)]
 BOUND = [((98, 726), 450, 2048), ((892, 96), 249, 800), ((1052, 1914), 1024, 1280)]
+NEARLY_WHOLE = [((1025, 2050), 1024, 2048), ((513, 1026), 512, 2048), ((511, 700), 512, 2048), ((220, 726), 220, 725)]
 
 
-@pytest.mark.parametrize(("shape", "short_edge", "max_size"), RESIZES + BOUND)
+@pytest.mark.parametrize(("shape", "short_edge", "max_size"), RESIZES + BOUND + NEARLY_WHOLE)
 def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_edge, max_size):
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
@@ -83,7 +84,7 @@ def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_
     resized = resized_shape(shape, short_edge, max_size)
     assert resized == theirs.shape[:2]
     drawn = [[int(rng.integers(max(side - 200, 0) + 1)) for side in resized] for _ in range(8)]
-    for top, left in drawn:
+    for top, left in [(0, 0), *drawn]:
         window = np.s_[top : top + 200, left : left + 200]
         seen = []
 
