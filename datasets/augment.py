@@ -67,10 +67,16 @@ class Augment:
 
 
 def resized_shape(shape: tuple[int, int], short_edge: int, max_size: int) -> tuple[int, int]:
-    """(h, w) scaled so that the shorter is `short_edge` and the longer at most `max_size`, as mmseg rounds it."""
-    scale = short_edge / min(shape)
-    if max(shape) * scale > max_size:
-        scale = max_size / max(shape)
+    """(h, w) scaled so that the shorter is `short_edge` and the longer at most `max_size`.
+
+    Rounded twice, as in mmseg: its `ResizeShortestEdge` rounds a box, and its `Resize` fits the image into that.
+    """
+    short, long = min(shape), max(shape)
+    box = float(short_edge), short_edge / short * long
+    if box[1] > max_size:
+        shrink = max_size / box[1]
+        box = box[0] * shrink, box[1] * shrink
+    scale = min(int(box[0] + 0.5) / short, int(box[1] + 0.5) / long)
     return int(shape[0] * scale + 0.5), int(shape[1] * scale + 0.5)
 
 
@@ -78,6 +84,8 @@ def resized_crop(
     image: np.ndarray | Columns, size: tuple[int, int], shape: tuple[int, int], window: tuple[slice, slice]
 ) -> np.ndarray:
     """A window of the bilinearly resized image, the same to the bit, without resizing what is right of or below it.
+
+    Where that is too little for the scale to change its size, all is resized.
 
     Args:
         image: BGR uint8 [h, w, 3], or what decodes its columns.
@@ -91,8 +99,14 @@ def resized_crop(
     first = max(int(window[1].start / factors[1]) - 2, 0)
     pixels = image if isinstance(image, np.ndarray) else image(first, needed[1])
     part = pixels[: needed[0], : needed[1]]
-    resized = cv2.resize(part, None, fx=factors[1], fy=factors[0], interpolation=cv2.INTER_LINEAR)
+    resized = _resize(part, factors)
+    if resized.shape == part.shape and shape != size:  # OpenCV has copied it, without interpolating
+        resized = _resize(pixels, factors)
     return resized[: ends[0], : ends[1]][window]
+
+
+def _resize(pixels: np.ndarray, factors: Sequence[float]) -> np.ndarray:
+    return cv2.resize(pixels, None, fx=factors[1], fy=factors[0], interpolation=cv2.INTER_LINEAR)
 
 
 def draw_crop(

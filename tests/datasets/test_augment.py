@@ -70,18 +70,21 @@ def test_every_distortion_is_drawn_half_of_the_time():
     assert {draw.hue for draw in draws if draw.hue is not None} == set(range(-18, 18))
 
 
-@pytest.mark.parametrize("shape", [(1052, 1914), (1024, 2048), (360, 480), (227, 320), (480, 360), (720, 1280)])
-@pytest.mark.parametrize("short_edge", [256, 307, 512, 1024])
-def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_edge):
+SHAPES = [(1052, 1914), (1024, 2048), (360, 480), (227, 320), (480, 360), (720, 1280)]
+RESIZES = [(shape, short_edge, 2048) for shape in SHAPES for short_edge in (256, 307, 512, 1024)]
+BOUND = [((98, 726), 450, 2048), ((892, 96), 249, 800), ((1052, 1914), 1024, 1280)]
+NEARLY_WHOLE = [((1025, 2050), 1024, 2048), ((513, 1026), 512, 2048), ((511, 700), 512, 2048), ((220, 726), 220, 725)]
+
+
+@pytest.mark.parametrize(("shape", "short_edge", "max_size"), RESIZES + BOUND + NEARLY_WHOLE)
+def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_edge, max_size):
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    theirs = transforms.ResizeShortestEdge(scale=short_edge, max_size=2048).transform(
-        {"img": image, "seg_fields": [], "img_shape": shape}
-    )["img"]
-    resized = resized_shape(shape, short_edge, 2048)
+    theirs = mmseg_resized(transforms, image, short_edge, max_size)
+    resized = resized_shape(shape, short_edge, max_size)
     assert resized == theirs.shape[:2]
-    for _ in range(8):
-        top, left = (int(rng.integers(max(side - 200, 0) + 1)) for side in resized)
+    drawn = [[int(rng.integers(max(side - 200, 0) + 1)) for side in resized] for _ in range(8)]
+    for top, left in [(0, 0), *drawn]:
         window = np.s_[top : top + 200, left : left + 200]
         seen = []
 
@@ -94,6 +97,97 @@ def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_
         crop = resized_crop(columns, shape, resized, window)
         assert np.array_equal(crop, theirs[window])
         assert seen[0][1] - seen[0][0] <= 200 * shape[1] / resized[1] + 8
+
+
+@pytest.mark.parametrize("max_size", [300, 511, 2048])
+def test_resized_shapes_equal_mmseg(transforms, max_size):
+    rng = np.random.default_rng(0)
+    sizes = [*rng.integers(40, 900, (400, 2)), *np.repeat(rng.integers(40, 900, (50, 1)), 2, axis=1)]
+    for size in sizes:
+        shape, short_edge = tuple(size.tolist()), int(rng.integers(32, 600))
+        theirs = mmseg_resized(transforms, np.zeros(shape, dtype=np.uint8), short_edge, max_size)
+        assert resized_shape(shape, short_edge, max_size) == theirs.shape, (shape, short_edge)
+
+
+def mmseg_resized(transforms, image: np.ndarray, short_edge: int, max_size: int) -> np.ndarray:
+    """By its ResizeShortestEdge."""
+    return transforms.ResizeShortestEdge(short_edge, max_size).transform({"img": image})["img"]
+
+
+@pytest.mark.parametrize("cat_max_ratio", [0.75, 1.0])
+@pytest.mark.parametrize(
+    ("shape", "short_edges", "max_size", "crop_size"),
+    [
+        ((131, 239), [66, 96, 131, 197], 2048, (64, 64)),
+        ((240, 130), [65, 90, 150], 200, (48, 96)),  # the bound on the long edge binds
+        ((98, 363), [97, 98, 225], 1024, (64, 80)),
+        ((90, 161), [40, 75, 120], 2048, (80, 144)),  # some are smaller than the crop
+    ],
+)
+def test_resize_crop_and_flip_equal_mmseg(
+    transforms, monkeypatch, shape, short_edges, max_size, crop_size, cat_max_ratio
+):
+    rng = np.random.default_rng(2)
+    image, label = rng.integers(0, 256, (*shape, 3), dtype=np.uint8), patchy_label(rng, shape)
+    augment = Augment(short_edges, crop_size, max_size, cat_max_ratio, photometric=False)
+    theirs = mmseg_pipeline(transforms, augment)
+    for seed in range(40):
+        ours, ours_ids = augment(image, label, np.random.default_rng(seed))
+        draw_from(np.random.default_rng(seed), monkeypatch)
+        sample = {"img": image, "gt_seg_map": label, "seg_fields": ["gt_seg_map"]}
+        for transform in theirs:
+            sample = transform.transform(sample)
+        expected, expected_ids = pad(sample["img"], sample["gt_seg_map"], crop_size)
+        assert np.array_equal(ours, expected), seed
+        assert np.array_equal(ours_ids, expected_ids), seed
+
+
+def patchy_label(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Road alone at the left; else road, void and a little of the rest: road fills about 3/4 of what is labelled."""
+    shares = [0.5, 0.32, 0.06, 0.06, 0.06]
+    small = rng.choice(np.array([0, IGNORE, 2, 8, 13], dtype=np.uint8), [side // 6 + 1 for side in shape], p=shares)
+    label = np.ascontiguousarray(small.repeat(6, 0).repeat(6, 1)[: shape[0], : shape[1]])
+    label[:, : shape[1] // 2] = 0
+    return label
+
+
+def mmseg_pipeline(transforms, augment: Augment) -> list:
+    """What Augment stands for, without the distortion."""
+    processing = importlib.import_module("mmcv.transforms.processing")
+    return [
+        processing.RandomChoiceResize(augment.short_edges, "mmseg.ResizeShortestEdge", max_size=augment.max_size),
+        transforms.RandomCrop(augment.crop_size, augment.cat_max_ratio),
+        transforms.RandomFlip(augment.flip),
+    ]
+
+
+def draw_from(rng: np.random.Generator, monkeypatch) -> None:
+    """Lets `numpy.random`, which mmseg draws from, answer from a generator."""
+    monkeypatch.setattr(np.random, "randint", rng.integers)
+    monkeypatch.setattr(np.random, "choice", lambda options, p: options[int(rng.random() >= p[0])])
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.2, 0.5, 1.0])
+def test_share_of_flips(flip):
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    label = image[..., 0].copy()
+    augment = Augment([4], (4, 4), flip=flip, photometric=False)
+    seen = [augment(image, label, np.random.default_rng(seed)) for seed in range(2000)]
+    flipped = [np.array_equal(pixels, image[:, ::-1]) for pixels, _ in seen]
+    assert abs(np.mean(flipped) - flip) < 0.04
+    for (pixels, ids), mirrored in zip(seen, flipped, strict=True):
+        assert np.array_equal(ids, label[:, ::-1] if mirrored else label)
+        assert mirrored or np.array_equal(pixels, image)
+
+
+def test_every_short_edge_is_drawn_equally_often():
+    image, label = np.zeros((20, 30, 3), dtype=np.uint8), np.zeros((20, 30), dtype=np.uint8)
+    short_edges = [10, 15, 20, 25, 30]
+    augment = Augment(short_edges, (64, 64), photometric=False)
+    labels = [augment(image, label, np.random.default_rng(seed))[1] for seed in range(2000)]
+    drawn = np.array([np.count_nonzero((ids == 0).any(axis=1)) for ids in labels])
+    assert set(drawn.tolist()) == set(short_edges)
+    assert all(0.16 < np.mean(drawn == edge) < 0.24 for edge in short_edges)
 
 
 def test_crop_avoids_windows_that_one_class_fills():
