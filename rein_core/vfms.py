@@ -62,13 +62,16 @@ def load_vfm(
 ) -> tuple[nn.Module, LoadReport]:
     """A timm model without what comes after its last block, made for square images of `img_size` pixels.
 
-    Other sizes are interpolated on the fly. ConvNeXt and ResNet have no patches: they ignore the sizes.
+    For images of another size timm resizes the position grid on the fly. ConvNeXt and ResNet have no patches: they
+    ignore the sizes.
 
     Args:
         weights: None for random ones drawn from `seed`; "hub" for timm's download, or timm's words for another one
             (`hf-hub:ORGANISATION/NAME`, `MODEL.TAG`); or a file, or its URI, with the names of timm or of the original
             release (DINOv2, DINOv3, CLIP, EVA02, SAM, MAE, ConvNeXt).
-        resample: how patch kernel and position grid are resized: "bicubic" (plain, the paper's) or "timm".
+        resample: how patch kernel and position grid are resized to `patch_size` and `img_size`: "bicubic" (plain, the
+            paper's) or "timm". Whichever it is, timm resizes the grid again for images of another size, antialiased:
+            positions are then not those that plain bicubic interpolation of the file's grid would give.
         heads: None for the VFM as released; else a twin with random weights that is as narrow as so many of its
             attention heads, and as deep.
 
