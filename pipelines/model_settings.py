@@ -18,10 +18,15 @@ class VFM(Settings):
     )
     patch_size: int = Field(16, ge=1, description="the patch kernel is resampled to this size, in pixels")
     img_size: int = Field(
-        512, ge=16, description="position embeddings are resized for a square image of this size, in pixels"
+        512,
+        ge=16,
+        description="position embeddings are resized for a square image of this size, in pixels; best that of crops "
+        "and windows: for others timm resizes them once more, with antialiasing",
     )
     resample: Literal["bicubic", "timm"] = Field(
-        "bicubic", description="the paper's plain bicubic, or timm's pseudo-inverse"
+        "bicubic",
+        description="how patch kernel and positions get to patch_size and img_size: the paper's plain bicubic, or "
+        "timm's pseudo-inverse and antialiasing",
     )
     seed: int = Field(0, description="seed of random weights")
     heads: int | None = Field(

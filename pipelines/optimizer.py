@@ -20,7 +20,8 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
         if parameter.requires_grad:
             kept = id(parameter) in in_norms or any(re.search(part, name) for part in settings.no_decay)
             decay = 0.0 if kept else settings.weight_decay
-            factor = settings.backbone_lr_factor if name.startswith("backbone.vfm.") else 1.0
+            of_vfm = name.startswith("backbone.vfm.") and ".lora_" not in name  # which is an adapter's, inside of it
+            factor = settings.backbone_lr_factor if of_vfm else 1.0
             groups.setdefault((settings.lr * factor, decay), []).append(parameter)
     return [{"params": groups[key], "lr": key[0], "weight_decay": key[1]} for key in sorted(groups)]
 

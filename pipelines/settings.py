@@ -78,11 +78,15 @@ class Optimizer(Settings):
     lr: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     no_decay: list[str] = Field(
-        ["norm", "query_embed", "level_embed", "learnable_tokens", r"reins\.(.+\.)?scale$"],
+        ["norm", "query_embed", "level_embed", "learnable_tokens", "lora_magnitude", r"reins\.(.+\.)?scale$"],
         description="parameters whose name contains one of these (regular expressions, which plain parts of names are "
         "too), and all of norm layers, are not decayed",
     )
-    backbone_lr_factor: float = Field(1.0, ge=0, description="learning-rate factor of trained VFM weights")
+    backbone_lr_factor: float = Field(
+        1.0,
+        ge=0,
+        description="learning-rate factor of trained VFM weights, not of what LoRA, DoRA and SoMA train",
+    )
     poly_power: float = Field(0.9, gt=0)
     warmup_steps: int = Field(0, ge=0)
     clip_grad: float | None = Field(None, gt=0, description="largest norm of the gradient")

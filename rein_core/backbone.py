@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rein_core.adapters import build_adapter
 from rein_core.anatomy import blocks_of, patch_size_of, through_patches, widths_of
+from rein_core.building import naming
 from rein_core.mask2former.pixel_decoder import LEVEL_SCALES
 from rein_core.vfms import LoadReport, load_vfm
 
@@ -39,8 +40,9 @@ class VFMBackbone(BaseModule):
         self.has_stages = len(set(widths)) > 1
         self._compiled: Callable[[Tensor], list[Tensor]] | None = None
         self.out_indices = list(out_indices or _default_levels(self.vfm, len(widths)))
-        self.reins = build_adapter(adapter, widths, query_dims=query_dims, patch_size=patch_size_of(self.vfm))
-        self.reins.attach(self.vfm)
+        with naming("model.adapter"):
+            self.reins = build_adapter(adapter, widths, query_dims=query_dims, patch_size=patch_size_of(self.vfm))
+            self.reins.attach(self.vfm)
         for layer, block in enumerate(blocks_of(self.vfm)):
             block.register_forward_hook(partial(self._refine, layer))  # a copied model's is its own, unlike a lambda
 

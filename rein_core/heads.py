@@ -9,7 +9,14 @@ def complete_head(head: dict, level_channels: list[int]) -> dict:
     Args:
         head: `type` and any of the head's own settings, which win.
         level_channels: of the backbone's four levels, fine to coarse.
+
+    Raises:
+        ValueError: no `type`.
     """
+    if "type" not in head:
+        raise ValueError(
+            "model.decode_head has no type: give ReinMask2FormerHead, linear, semantic_fpn or any in mmseg's registry"
+        )
     settings = dict(head)
     kind = settings.pop("type")
     defaults = {"linear": _linear, "semantic_fpn": _semantic_fpn}.get(kind)

@@ -10,8 +10,9 @@ class LoadReport:
     Args:
         name: the VFM.
         digest: sha256 over the source's names and values, before any resizing; `random:SEED` for random weights.
-        matched, missing, unexpected, resized: keys.
-        unused: keys of the file that only pretraining or a classifier needs.
+        matched, missing, resized: keys of the VFM.
+        unused: keys of the file, under its own names, that only pretraining, a classifier or another network needs.
+        unexpected: the other keys that the VFM has no place for.
     """
 
     name: str

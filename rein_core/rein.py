@@ -58,7 +58,7 @@ class Rein(Adapter):
             self.learnable_tokens_a = nn.Parameter(torch.empty(len(self.layers), token_length, rank))
             self.learnable_tokens_b = nn.Parameter(torch.empty(len(self.layers), rank, embed_dims))
         self._folded: list[tuple[Tensor, Tensor, Tensor, Tensor]] | None = None
-        self.scale = nn.Parameter(torch.tensor(1.0 if zero_init else scale_init))
+        self.scale = nn.Parameter(torch.tensor(1.0 if zero_init else float(scale_init)))
         self.mlp_token2feat = self._linear(embed_dims, embed_dims)
         self.mlp_delta_f = self._linear(embed_dims, embed_dims)
         if link_queries:

@@ -1,6 +1,7 @@
 """The segmentor: an mmseg EncoderDecoder built from a recipe's model section, with sliding windows in batches."""
 
 from collections.abc import Iterator
+from inspect import signature
 from itertools import product
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 import rein_core.backbone
 import rein_core.mask2former
 import rein_core.preprocessor  # noqa: F401  (as the two above: registers what is built by name)
-from rein_core.adapters import FEEDS_QUERIES
+from rein_core.adapters import ADAPTERS, FEEDS_QUERIES
 from rein_core.anatomy import patch_size_of, widths_of
+from rein_core.building import check_settings, naming
 from rein_core.heads import complete_head
 from rein_core.normalisation import normalisation
 from rein_core.vfms import DEFAULT, bare_vfm
@@ -33,6 +35,10 @@ class VFMSegmentor(EncoderDecoder):
         """Leaves weights as they were built and loaded, unless `init_cfg` asks for more. mmengine's Runner calls it."""
         if self.init_cfg:
             super().init_weights()
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        with naming("model.decode_head"):
+            super()._init_decode_head(decode_head)
 
     def extract_feat(self, inputs: Tensor) -> tuple[list[Tensor], Tensor | None] | list[Tensor]:
         """Images [b, 3, h, w] → (four levels, queries), or only the levels for mmseg's other heads."""
@@ -98,14 +104,11 @@ def build_segmentor(model: dict) -> nn.Module:
             `test_cfg` and, where they are not those of the VFM's pretraining (`normalisation`), `mean` and `std`.
 
     Raises:
-        ValueError: a part that the registry doesn't know or settings it doesn't take, named.
+        ValueError: a part that the registry doesn't know, or settings or values that it doesn't take, named.
         FileNotFoundError: the VFM's weights are not there.
     """
-    config = dict(model) if "type" in model else _mmseg_config(model)
-    try:
-        return build(config)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"model: {' '.join(str(error).split())}") from error
+    with naming("model"):
+        return build(dict(model) if "type" in model else _mmseg_config(model))
 
 
 def start_training(segmentor: nn.Module, model: dict) -> None:
@@ -166,7 +169,11 @@ def _mmseg_config(model: dict) -> dict:
 
 def _linked(adapter: dict, head: dict, levels: list[int]) -> tuple[dict, dict]:
     """Adapter and head that both link the adapter's tokens to the head's queries, or both don't."""
-    takes, feeds = _takes_queries(head.get("type")), adapter.get("type") in FEEDS_QUERIES
+    takes, feeds = _takes_queries(head["type"]), adapter.get("type") in FEEDS_QUERIES
+    if feeds:
+        check_settings("model.adapter", adapter, signature(ADAPTERS[adapter["type"]]).parameters)
+    if takes:
+        check_settings("model.decode_head", head, signature(_class_of(head["type"])).parameters)
     linked = takes and feeds and adapter.get("link_queries", True) and head.get("link_queries", True)
     if feeds:
         adapter = adapter | {"link_queries": linked}  # else what makes the queries would get no gradient
@@ -175,9 +182,13 @@ def _linked(adapter: dict, head: dict, levels: list[int]) -> tuple[dict, dict]:
     return adapter, head | ({"num_queries": adapter.get("token_length", 100)} if linked else {})
 
 
-def _takes_queries(kind: str | type | None) -> bool:
+def _class_of(kind: str | type) -> type | None:
+    return MODELS.get(kind) if isinstance(kind, str) else kind
+
+
+def _takes_queries(kind: str | type) -> bool:
     try:
-        return getattr(MODELS.get(kind) if isinstance(kind, str) else kind, "takes_queries", False)
+        return getattr(_class_of(kind), "takes_queries", False)
     except RuntimeError:  # unknown, which building says
         return False
 

@@ -1,11 +1,7 @@
 """Named vision foundation models from timm, and loading their weights whole: every key is accounted for."""
 
-import contextlib
 import difflib
 import hashlib
-import importlib
-import math
-import sys
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -19,6 +15,7 @@ from torch import Tensor, nn
 
 from rein_core.fetch import local_copy
 from rein_core.load_report import LoadReport
+from rein_core.release_keys import is_of_another_part, renamed
 
 VFMS = {
     "vit_tiny": "vit_tiny_patch16_224",
@@ -47,7 +44,6 @@ VFMS = {
 """Name in a recipe → timm's, with the pretraining that the hub's weights come from."""
 DEFAULT = "dinov2_small"
 
-_NO_PATCHES = ("convnext", "resnet")
 _UNUSED = ("norm", "fc_norm", "neck", "head", "head_drop", "attn_pool", "fc", "global_pool")
 """Parts of timm's models after the last block: levels are block outputs, so these are taken out."""
 _NOT_NEEDED = ("mask_token", "lm_head.", "decoder", "pre_logits.", *(f"{part}." for part in _UNUSED))
@@ -66,13 +62,16 @@ def load_vfm(
 ) -> tuple[nn.Module, LoadReport]:
     """A timm model without what comes after its last block, made for square images of `img_size` pixels.
 
-    Other sizes are interpolated on the fly. ConvNeXt and ResNet have no patches: they ignore the sizes.
+    For images of another size timm resizes the position grid on the fly. ConvNeXt and ResNet have no patches: they
+    ignore the sizes.
 
     Args:
         weights: None for random ones drawn from `seed`; "hub" for timm's download, or timm's words for another one
             (`hf-hub:ORGANISATION/NAME`, `MODEL.TAG`); or a file, or its URI, with the names of timm or of the original
             release (DINOv2, DINOv3, CLIP, EVA02, SAM, MAE, ConvNeXt).
-        resample: how patch kernel and position grid are resized: "bicubic" (plain, the paper's) or "timm".
+        resample: how patch kernel and position grid are resized to `patch_size` and `img_size`: "bicubic" (plain, the
+            paper's) or "timm". Whichever it is, timm resizes the grid again for images of another size, antialiased:
+            positions are then not those that plain bicubic interpolation of the file's grid would give.
         heads: None for the VFM as released; else a twin with random weights that is as narrow as so many of its
             attention heads, and as deep.
 
@@ -92,10 +91,11 @@ def load_vfm(
         return model, LoadReport(name, f"random:{seed}")
     source = source_weights(name, weights)
     report = LoadReport(name, digest(source))
-    named = timm_keys(source, name)
-    dropped = source.keys() & {"mask_token"}  # by timm's rules
-    report.unused = sorted(key for key in named.keys() | dropped if key.startswith(_NOT_NEEDED))
-    fitted = _fit({key: named[key] for key in named.keys() - set(report.unused)}, model, resample, report)
+    try:
+        fitted = _fit(_accounted(source, report), model, resample, report)
+    except Exception as error:  # timm's rules and shapes that only the right VFM's fit
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"model.vfm.weights: {weights} is not {name}: {type(error).__name__}: {reason}") from error
     report.check(weights)
     model.load_state_dict(fitted)
     return model, report
@@ -130,7 +130,7 @@ def _width(name: str, heads: int | None) -> dict[str, int]:
 def _create(name: str, patch_size: int, img_size: int, seed: int, heads: int | None = None) -> nn.Module:
     kind = timm_name(name)
     settings: dict = {"num_classes": 0} | _width(name, heads)
-    if not kind.startswith(_NO_PATCHES):
+    if _has_patches(name):
         if img_size % patch_size:
             raise ValueError(f"model.vfm.img_size={img_size} does not divide by model.vfm.patch_size={patch_size}")
         settings |= {"patch_size": patch_size, "img_size": img_size}
@@ -148,31 +148,12 @@ def _create(name: str, patch_size: int, img_size: int, seed: int, heads: int | N
 
 
 def timm_keys(source: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """An original release's names → timm's, by timm's own rules.
-
-    The rules also resize, their way, to the model they are given: it gets the sizes of the file, so that they don't.
-    """
-    with torch.device("meta"):
-        like_file = timm.create_model(timm_name(name), num_classes=0, **_sizes(source))
-    rules = getattr(importlib.import_module(type(like_file).__module__), "checkpoint_filter_fn", None)
-    if rules is None:
-        return source
-    with contextlib.redirect_stdout(sys.stderr):  # some rules print
-        return rules(dict(source), like_file)
+    """An original release's names → timm's, by timm's own rules."""
+    return renamed(source, timm_name(name), _has_patches(name))[0]
 
 
-def _sizes(source: dict[str, Tensor]) -> dict[str, int]:
-    """Patch and image size of a file with patches and one row of positions; nothing for other files."""
-    kernels = [v for k, v in source.items() if k.endswith((_PATCH, "visual.conv1.weight")) and v.dim() == 4]
-    rows = [
-        v.shape[-2]
-        for k, v in source.items()
-        if k.endswith(("pos_embed", "visual.positional_embedding")) and "decoder" not in k and v.dim() in (2, 3)
-    ]
-    if not kernels or not rows:
-        return {}
-    patch_size = kernels[0].shape[-1]
-    return {"patch_size": patch_size, "img_size": patch_size * math.isqrt(rows[0])}
+def _has_patches(name: str) -> bool:
+    return not timm_name(name).startswith(("convnext", "resnet"))
 
 
 def is_hub_name(weights: str) -> bool:
@@ -212,12 +193,16 @@ def read_weights(source: str) -> dict[str, Tensor]:
         state = _read(file)
     except Exception as error:
         raise ValueError(f"model.vfm.weights: {source} can't be read as weights: {error}".splitlines()[0]) from error
+    state = state if isinstance(state, dict) else {}
     for wrapper in ("model_ema", "model", "module", "state_dict"):
         state = state[wrapper] if isinstance(state.get(wrapper), dict) else state
-    return {key: value.float() for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value.float() for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"model.vfm.weights: {source} holds no tensors by name: give a model's state dict")
+    return tensors
 
 
-def _read(file: Path) -> dict:
+def _read(file: Path) -> object:
     if file.suffix == ".safetensors":
         return load_file(file)
     with open(file, "rb") as archive:
@@ -238,10 +223,21 @@ def digest(state: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
+def _accounted(source: dict[str, Tensor], report: LoadReport) -> dict[str, Tensor]:
+    """What the model may need, under timm's names; the rest of `source` is unused or unexpected."""
+    named, origins = renamed(source, timm_name(report.name), _has_patches(report.name))
+    needed = {key: value for key, value in named.items() if not key.startswith(_NOT_NEEDED)}
+    left = source.keys() - set().union(*(origins[key] for key in needed))
+    dropped = left - set().union(*origins.values())
+    report.unexpected = sorted(k for k in dropped if not k.startswith(_NOT_NEEDED) and not is_of_another_part(k))
+    report.unused = sorted(left - set(report.unexpected))
+    return needed
+
+
 def _fit(source: dict[str, Tensor], model: nn.Module, resample: str, report: LoadReport) -> dict[str, Tensor]:
     target = model.state_dict()
     report.missing = sorted(target.keys() - source.keys())
-    report.unexpected = sorted(source.keys() - target.keys())
+    report.unexpected += sorted(source.keys() - target.keys())
     fitted = {}
     for key in sorted(target.keys() & source.keys()):
         has, wanted = source[key].shape, target[key].shape

@@ -12,6 +12,7 @@ from rein_core.adapters.none import Frozen
 from rein_core.adapters.soma import Soma
 from rein_core.adapters.staged_rein import StagedRein
 from rein_core.adapters.vpt import Vpt
+from rein_core.building import check_settings
 from rein_core.rein import Rein
 
 ADAPTERS: dict[str, type[Adapter]] = {
@@ -37,7 +38,7 @@ def build_adapter(settings: dict, widths: list[int], **vfm: int) -> Adapter:
         vfm: what else follows from the VFM: `patch_size`; and the head's `query_dims`.
 
     Raises:
-        ValueError: an unknown adapter or setting, with the nearest valid one.
+        ValueError: an unknown adapter or setting, with the nearest valid one, or a value of another kind.
     """
     settings = dict(settings)
     kind = settings.pop("type", "none")
@@ -50,6 +51,7 @@ def build_adapter(settings: dict, widths: list[int], **vfm: int) -> Adapter:
             raise ValueError(
                 f"model.adapter: {kind} has no setting {key!r}: {_nearest(key, list(set(known) - set(given)))}"
             )
+    check_settings("model.adapter", settings, known)
     if len(set(widths)) > 1 and kind == "rein":
         return StagedRein(widths, **vfm, **settings)
     return ADAPTERS[kind](**{key: value for key, value in given.items() if key in known}, **settings)

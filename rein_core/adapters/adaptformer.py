@@ -14,6 +14,8 @@ from rein_core.adapter import Adapter
 class AdaptFormer(Adapter):
     """x ← MLP(LN(x)) + s · ReLU(x W_down) W_up + x (eqs. 2 and 3); W_up is zero at first.
 
+    In eq. 2 the bottleneck gets LN(x); here it gets x, as in the authors' default configuration.
+
     On a ViT-L the default, 64 channels, is the 3.17 M parameters of Rein's table 2.
 
     Args:

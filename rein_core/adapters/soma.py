@@ -28,11 +28,16 @@ class Soma(Lora):
 
     @torch.no_grad()
     def attach(self, vfm: nn.Module) -> None:
-        """Splits each weight into its frozen and its trained part."""
+        """Splits each weight into its frozen and its trained part. Raises ValueError if one has fewer components."""
         first = len(getattr(vfm, "blocks", [])) // 3 if self.first_block is None else self.first_block
         self.inject(vfm, self.find(vfm, first))
         for _, _, layer in lora_layers(vfm):
             weight = layer.get_base_layer().weight
+            if self.rank > min(weight.shape):
+                raise ValueError(
+                    f"model.adapter.rank={self.rank}: a layer of this VFM has {min(weight.shape)} singular components: "
+                    "give no more"
+                )
             u, s, vh = torch.linalg.svd(weight.float(), full_matrices=False)
             u, s, vh = u[:, -self.rank :], s[-self.rank :].sqrt(), vh[-self.rank :]
             layer.lora_A["default"].weight.copy_(s[:, None] * vh)

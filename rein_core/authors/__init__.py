@@ -95,7 +95,9 @@ def section_from_authors(model_config: dict, vfm_weights: str) -> dict:
 
 
 def _reader(model_config: dict) -> Reader:
-    kind = model_config["backbone"]["type"]
+    kind = model_config.get("backbone", {}).get("type")
+    if kind is None:
+        raise ValueError(f"authors' config: no backbone.type: give one of {', '.join(READERS)}")
     if kind not in READERS:
         raise ValueError(f"the authors' backbone {kind} is not read: {', '.join(READERS)} are")
     return READERS[kind]

@@ -177,9 +177,20 @@ def _attention_mask(embed_bqc: Tensor, offset_bq: Tensor, features_bchw: Tensor)
 
 
 def head_from_authors(config: dict) -> dict:
-    """The authors' mmdet-style `decode_head` config → arguments of `ReinMask2FormerHead`."""
+    """The authors' mmdet-style `decode_head` config → arguments of `ReinMask2FormerHead`.
+
+    Raises:
+        ValueError: classes that don't weigh alike in the loss.
+    """
     encoder, decoder = config["pixel_decoder"]["encoder"], config["transformer_decoder"]
     train = config["train_cfg"]
+    *classes, no_object = config["loss_cls"]["class_weight"]
+    for index, weight in enumerate(classes):
+        if weight != 1:
+            raise ValueError(
+                f"authors' config: decode_head.loss_cls.class_weight[{index}]={weight}: only 1 is known for a class, "
+                "and another weight for the last, which is no object"
+            )
     return {
         "in_channels": list(config["in_channels"]),
         "num_classes": config["num_classes"],
@@ -199,6 +210,6 @@ def head_from_authors(config: dict) -> dict:
             "class_weight": config["loss_cls"]["loss_weight"],
             "mask_weight": config["loss_mask"]["loss_weight"],
             "dice_weight": config["loss_dice"]["loss_weight"],
-            "no_object_weight": config["loss_cls"]["class_weight"][-1],
+            "no_object_weight": no_object,
         },
     }

@@ -1,5 +1,7 @@
 """The paper's parameter groups and schedule."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -35,6 +37,24 @@ def test_groups_of_the_paper():
     assert kinds["backbone.reins.mlp_delta_f.weight"] == (1.0, 0.05)
     assert kinds["decode_head.1.weight"] == kinds["decode_head.level_embed.weight"] == (1.0, 0.0)
     assert kinds["decode_head.0.bias"] == (1.0, 0.05)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_what_is_beside_the_vfms_weights_has_the_whole_rate(kind):
+    """DoRA's magnitudes begin as the norms of the weights, so they are not decayed either."""
+    model = nn.Module()
+    model.backbone = nn.Module()
+    model.backbone.vfm = nn.Module()
+    model.backbone.vfm.blocks = nn.ModuleList([nn.Sequential(OrderedDict(qkv=nn.Linear(4, 12)))]).requires_grad_(False)
+    build_adapter({"type": kind, "rank": 2}, [4], query_dims=6, patch_size=16).attach(model.backbone.vfm)
+    groups = parameter_groups(model, Optimizer(lr=1.0, weight_decay=0.05, backbone_lr_factor=0.1))
+    decays = {name: None for name, p in model.named_parameters() if p.requires_grad}
+    for group in groups:
+        assert group["lr"] == 1.0
+        own = {id(p) for p in group["params"]}
+        decays |= {name: group["weight_decay"] for name, p in model.named_parameters() if id(p) in own}
+    assert len(decays) == (2 if kind == "lora" else 3)
+    assert all(decay == (0.0 if "magnitude" in name else 0.05) for name, decay in decays.items())
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,27 @@ def test_weights_of_another_model_are_refused(weights, tmp_path):
         load_vfm("vit_tiny", str(file), img_size=64)
 
 
+@pytest.mark.parametrize("name", ["dinov2_small_reg", "dinov3_small", "siglip2_large", "convnext_large", "resnet50"])
+def test_weights_of_a_neighbour_are_refused(name, weights, monkeypatch):
+    """Those that timm's rules choke on too."""
+    create = vfms._create
+
+    def without_memory(*settings):
+        with torch.device("meta"):
+            return create(*settings)
+
+    monkeypatch.setattr(vfms, "_create", without_memory)
+    with pytest.raises(ValueError, match=f"^model.vfm.weights: .*vits14_fp16.pth is not {name}: "):
+        load_vfm(name, weights, img_size=64)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"steps": 1}, {"model": {}}])
+def test_a_file_without_named_tensors_is_refused(content, tmp_path):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"model.vfm.weights: .*other.pth holds no tensors by name: give "):
+        read_weights(str(tmp_path / "other.pth"))
+
+
 def test_bad_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="--set model.vfm.weights=PATH"):
         load_vfm("vit_tiny", str(tmp_path / "none.pth"), img_size=64)
@@ -178,22 +199,31 @@ def eva02(key: str) -> str:
     return key
 
 
+def dinov2_with_registers(key: str) -> str:
+    return key.replace("reg_token", "register_tokens")
+
+
 def dinov3(key: str) -> str:
     return key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma").replace("reg_token", "storage_tokens")
 
 
-@pytest.mark.parametrize(
-    ("architecture", "rename", "extra"),
-    [
-        ("vit_xsmall_patch16_clip_224", openai_clip, ["visual.ln_post.weight", "visual.proj", "text_projection"]),
-        ("samvit_base_patch16_224", segment_anything, ["image_encoder.neck.0.weight", "prompt_encoder.x"]),
-        ("eva02_tiny_patch14_224", eva02, ["mask_token", "lm_head.weight", "norm.weight"]),
-        ("vit_small_patch16_dinov3", dinov3, ["mask_token", "rope_embed.periods", "norm.weight"]),
-        ("vit_tiny_patch16_224", str, ["mask_token", "decoder_embed.weight", "norm.weight"]),
-    ],
-)
-def test_original_releases_load(architecture, rename, extra, tmp_path, monkeypatch):
-    """Weights under each release's own names arrive unchanged where sizes agree."""
+RELEASES = [
+    ("vit_xsmall_patch16_clip_224", openai_clip,
+     ["visual.ln_post.weight", "visual.proj", "text_projection", "transformer.resblocks.0.ln_1.weight",
+      "token_embedding.weight", "positional_embedding", "ln_final.weight", "logit_scale", "vocab_size"]),
+    ("samvit_base_patch16_224", segment_anything,
+     ["image_encoder.neck.0.weight", "prompt_encoder.x", "mask_decoder.x"]),
+    ("eva02_tiny_patch14_224", eva02, ["mask_token", "lm_head.weight", "norm.weight", "rope.freqs_cos"]),
+    ("vit_small_patch16_dinov3", dinov3,
+     ["mask_token", "rope_embed.periods", "norm.weight", "blocks.0.attn.qkv.bias", "blocks.0.attn.qkv.bias_mask"]),
+    ("vit_tiny_patch16_224", str, ["mask_token", "decoder_embed.weight", "norm.weight"]),
+    ("vit_small_patch14_reg4_dinov2", dinov2_with_registers, ["mask_token", "norm.weight"]),
+]  # fmt: skip
+"""A small architecture of each, from timm's names to the release's, and what else the release holds."""
+
+
+def release(architecture: str, rename, extra: list[str], monkeypatch) -> tuple[torch.nn.Module, dict, int, int]:
+    """A random model, its weights as they would be released, its patch size and its image size."""
     monkeypatch.setitem(VFMS, "small", architecture)
     patch, size = 14 if "patch14" in architecture else 16, timm.get_pretrained_cfg(architecture).input_size[-1]
     model = vfms._create("small", patch, size, seed=1)
@@ -201,14 +231,35 @@ def test_original_releases_load(architecture, rename, extra, tmp_path, monkeypat
     for key, shape in (("visual.class_embedding", (-1,)), ("visual.positional_embedding", (197, -1))):
         if key in original:
             original[key] = original[key].reshape(shape).clone()
+    if "register_tokens" in original:  # whose class token has a position, which timm adds to it
+        first = torch.randn(1, 1, 384)
+        original["pos_embed"] = torch.cat([first, original["pos_embed"]], dim=1)
+        original["cls_token"] = original["cls_token"] - first
+    return model, original | {key: torch.zeros(2, 2) for key in extra}, patch, size
+
+
+@pytest.mark.parametrize(("architecture", "rename", "extra"), RELEASES)
+def test_original_releases_load(architecture, rename, extra, tmp_path, monkeypatch):
+    """Weights under each release's own names arrive unchanged where sizes agree, and the others are reported."""
+    model, original, patch, size = release(architecture, rename, extra, monkeypatch)
     file = tmp_path / "release.safetensors"
-    save_file(original | {key: torch.zeros(2, 2) for key in extra}, file)
+    save_file(original, file)
     loaded, report = load_vfm("small", str(file), patch, size)
-    assert report.missing == report.unexpected == report.resized == []
+    assert report.missing == report.unexpected == report.resized == [] and report.unused == sorted(extra)
+    assert len(report.matched) + len(report.unused) == len(original)
     for key, value in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value), key
+        torch.testing.assert_close(loaded.state_dict()[key], value, atol=1e-6 if key == "cls_token" else 0, rtol=0)
     larger, report = load_vfm("small", str(file), 16, 128)
     assert not report.missing and not report.unexpected
+
+
+@pytest.mark.parametrize(("architecture", "rename", "extra"), RELEASES)
+def test_a_key_of_nothing_known_is_refused(architecture, rename, extra, tmp_path, monkeypatch):
+    """Also where timm's rules would drop it."""
+    _, original, patch, size = release(architecture, rename, [*extra, "garbage.weight"], monkeypatch)
+    save_file(original, tmp_path / "release.safetensors")
+    with pytest.raises(ValueError, match=r"is not small: 1 unexpected or of another shape \(garbage\.weight\)"):
+        load_vfm("small", str(tmp_path / "release.safetensors"), patch, size)
 
 
 @pytest.mark.parametrize(("patch_size", "img_size"), [(14, 70), (16, 96), (16, 512)])

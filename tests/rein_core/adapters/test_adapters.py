@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
 
 SETTINGS = {
@@ -100,6 +101,21 @@ def test_merged_weights_give_the_same_features(kind):
     assert not any("lora" in name for name, _ in model.named_parameters())
     for first, second in zip(before, after, strict=True):
         torch.testing.assert_close(second, first, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "soma"])
+def test_merged_weights_give_the_same_logits(kind):
+    torch.manual_seed(0)
+    section = {"vfm": TINY, "adapter": {"type": kind} | SETTINGS[kind], "decode_head": {"type": "linear"}}
+    segmentor = build_segmentor(section).eval()
+    randomised(segmentor.backbone)
+    metas = [{"img_shape": (64, 96), "ori_shape": (64, 96)}] * len(IMAGE)
+    with torch.no_grad():
+        before = segmentor.inference(IMAGE, metas)
+        segmentor.backbone.merge()
+        after = segmentor.inference(IMAGE, metas)
+    assert before.std() > 0.1
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["none", "rein", "fada", "vpt", "adaptformer", "full"])

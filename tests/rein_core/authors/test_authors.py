@@ -22,6 +22,24 @@ def test_another_backbone_names_those_that_are_read(config):
         load_authors(config, {})
 
 
+@pytest.mark.parametrize("missing", ["type", None])
+def test_a_config_without_a_kind_of_backbone_is_named(config, missing):
+    if missing:
+        del config["backbone"][missing]
+    else:
+        del config["backbone"]
+    with pytest.raises(ValueError, match=r"authors' config: no backbone\.type: give one of ReinsDino"):
+        load_authors(config, {})
+
+
+def test_classes_that_weigh_differently_are_named(config):
+    weights = [1.0] * 20
+    weights[3] = 5.0
+    config["decode_head"]["loss_cls"]["class_weight"] = weights
+    with pytest.raises(ValueError, match=r"decode_head\.loss_cls\.class_weight\[3\]=5\.0: only 1 is known"):
+        load_authors(config, {})
+
+
 def test_a_setting_that_is_not_there_is_named(config):
     del config["backbone"]["depth"]
     with pytest.raises(ValueError, match="ReinsSAMViT needs 'depth', which is not there"):
