@@ -43,8 +43,8 @@ class VFMSegmentor(EncoderDecoder):
         return (features, queries) if self._head_has("takes_queries") else features
 
     def _extract_for_head(self, inputs: Tensor):
-        """As `extract_feat`, but a plain ViT's levels in their own size if the head resizes them (`resizes_levels`)."""
-        return self._extract(inputs, resize=not self._head_has("resizes_levels"))
+        """As `extract_feat`, but a plain ViT's levels in their own size if the head takes them (`takes_own_sizes`)."""
+        return self._extract(inputs, resize=not self._head_has("takes_own_sizes"))
 
     def _head_has(self, trait: str) -> bool:
         return getattr(self.decode_head, trait, False)
