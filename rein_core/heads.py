@@ -44,14 +44,17 @@ def _linear(level_channels: list[int]) -> dict:
 
 
 def _semantic_fpn(level_channels: list[int]) -> dict:
-    """All four levels, brought to one size by convolutions and summed (Kirillov et al., Panoptic FPN, CVPR 2019)."""
+    """All four levels, brought to one size by convolutions and summed (Kirillov et al., Panoptic FPN, CVPR 2019).
+
+    mmseg's has a dropout of 0.1: each rank draws its own, so that more workers would train another model.
+    """
     return {
         "type": "FPNHead",
         "in_channels": level_channels,
         "in_index": [0, 1, 2, 3],
         "feature_strides": [4, 8, 16, 32],
         "channels": 128,
-        "dropout_ratio": 0.1,
+        "dropout_ratio": 0.0,
         "norm_cfg": {"type": "GN", "num_groups": 32},
         "num_classes": _NUM_CLASSES,
     }

@@ -56,3 +56,14 @@ def test_a_linear_head_says_something_of_each_patch(tiny, patch):
     with torch.inference_mode():
         levels = segmentor._extract_for_head(torch.randn(1, 3, 64, 128))
         assert segmentor.decode_head(levels).shape == (1, 19, 64 // patch, 128 // patch)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_head_in_training_draws_nothing_from_a_ranks_own_generator(tiny, head):
+    """So that one worker with a batch of four trains what two with batches of two do."""
+    segmentor = built(tiny, head).train()
+    levels = segmentor._extract_for_head(torch.randn(1, 3, 64, 64))
+    state = torch.get_rng_state()
+    first, second = (segmentor.decode_head(levels) for _ in range(2))
+    torch.testing.assert_close(second, first, atol=0, rtol=0)
+    assert torch.equal(torch.get_rng_state(), state)
