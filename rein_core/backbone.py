@@ -68,6 +68,11 @@ class VFMBackbone(BaseModule):
         self.vfm.set_grad_checkpointing(True)
 
     @property
+    def smallest_side(self) -> int:
+        """Pixels of an image's side that give the coarsest level two places, which norms over places need."""
+        return patch_size_of(self.vfm) * (2 if self.has_stages else round(2 / LEVEL_SCALES[-1]))
+
+    @property
     def _recomputes(self) -> bool:
         """By timm's own flag, which a model or its stages have."""
         return any(vars(part).get("grad_checkpointing") for part in self.vfm.modules())
