@@ -68,6 +68,11 @@ class VFMBackbone(BaseModule):
         self.vfm.set_grad_checkpointing(True)
 
     @property
+    def divisor(self) -> int:
+        """What an image's sides must divide by: a ViT takes whole patches."""
+        return 1 if self.has_stages else patch_size_of(self.vfm)
+
+    @property
     def smallest_side(self) -> int:
         """Pixels of an image's side that give the coarsest level two places, which norms over places need."""
         return patch_size_of(self.vfm) * (2 if self.has_stages else round(2 / LEVEL_SCALES[-1]))

@@ -19,6 +19,7 @@ from rein_core.anatomy import patch_size_of, widths_of
 from rein_core.heads import complete_head
 from rein_core.normalisation import normalisation
 from rein_core.vfms import DEFAULT, bare_vfm
+from rein_core.windows import check_test_cfg
 
 
 @MODELS.register_module()
@@ -27,7 +28,17 @@ class VFMSegmentor(EncoderDecoder):
 
     Such heads have the trait `takes_queries`, and settings `in_channels`, `num_queries` and `link_queries` as
     `ReinMask2FormerHead`.
+
+    Raises:
+        ValueError: a `test_cfg` by which no image could be tested, as `check_test_cfg`.
     """
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        try:
+            check_test_cfg(self.test_cfg or {"mode": "whole"}, self.backbone)
+        except ValueError as error:
+            raise ValueError(f"model.test_cfg: {error}") from None
 
     def init_weights(self) -> None:
         """Leaves weights as they were built and loaded, unless `init_cfg` asks for more. mmengine's Runner calls it."""
