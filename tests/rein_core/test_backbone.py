@@ -1,5 +1,6 @@
 """Ways to run the VFM that may not change what it computes: recomputed blocks, compiled ones, and both."""
 
+import copy
 import shutil
 
 import pytest
@@ -189,6 +190,15 @@ def test_compiled_adapters_give_the_same_gradients(kind, recompute, fresh_compil
         for size in ((64, 64), (64, 32), (96, 160)):
             model.eval()(torch.randn(1, 3, *size), resize=False)
         same(expected, step(model.train()), 1e-6)
+
+
+def test_a_copy_of_a_compiled_model_computes_with_its_own_weights(fresh_compiler):
+    model = two_blocks("rein")
+    model.compile_vfm("aot_eager")
+    copied = disturbed(copy.deepcopy(model))
+    expected = step(copied, lambda images, resize: (copied._levels(images), copied.reins.queries()))
+    same(expected, step(copied), 1e-6)
+    assert all(p.grad is None for p in model.parameters()) and expected[0] != step(model)[0]
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
