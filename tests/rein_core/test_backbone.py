@@ -2,12 +2,14 @@
 
 import copy
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import timm
 import torch
 import torch.distributed as dist
 from timm.models import VisionTransformer
+from torch.utils.checkpoint import CheckpointError
 
 from rein_core.adapter import Adapter
 from rein_core.adapters.fada import Fada
@@ -155,6 +157,17 @@ def test_recomputed_blocks_fold_for_themselves(kind, name, recompute, monkeypatc
     expected, model = step(backbone(kind, name)), backbone(kind, name)
     recompute(model)
     same(expected, step(model), 1e-5)
+
+
+def test_blocks_are_not_recomputed_with_the_grid_of_another_image():
+    """FADA's frequencies are of a map: two images of one area may be in one loss only if they have one shape."""
+    for size, outcome in (((64, 128), nullcontext()), ((128, 64), pytest.raises(CheckpointError, match="metadata"))):
+        model = two_blocks("fada")
+        model.recompute_blocks()
+        images = [torch.randn(1, 3, 64, 128), torch.randn(1, 3, *size)]
+        loss = sum(level.square().mean() for image in images for level in model(image, resize=False)[0])
+        with outcome:
+            loss.backward()
 
 
 def test_recomputing_leaves_nothing_behind():
