@@ -101,7 +101,7 @@ def step(segmentor: nn.Module, images: Tensor, samples: list, precision: str) ->
     segmentor.zero_grad(set_to_none=True)
     watch = common.Stopwatch(images.device)
     with autocast(images.device, precision):
-        losses = segmentor.decode_head.loss(segmentor.extract_feat(images), samples, {})
+        losses = segmentor.loss(images, samples)
     sum(value for name, value in losses.items() if "loss" in name).backward()
     watch.lap("step")
     return watch.seconds["step"]

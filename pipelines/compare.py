@@ -107,8 +107,9 @@ def contender(model: str, shards: list[str], args: argparse.Namespace) -> Conten
         ValueError, FileNotFoundError: as `models.load`, `protocol_of` and `domains_of`.
     """
     folder = str(models.resolve(model))
-    recipe = parse_recipe(models.load(folder, args.vfm_weights)[1])
-    return Contender(model, folder, domains_of(args, shards, recipe), protocol_of(args, recipe))
+    segmentor, values, _ = models.load(folder, args.vfm_weights)
+    recipe = parse_recipe(values)
+    return Contender(model, folder, domains_of(args, shards, recipe), protocol_of(args, recipe, segmentor))
 
 
 def score_model(it: Contender, args: argparse.Namespace) -> Samples:

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     corruptions = corruptions_of(args.corrupt)
     segmentor, values, provenance = models.load(args.model, args.vfm_weights)
     recipe = parse_recipe(values)
-    protocol = protocol_of(args, recipe)
+    protocol = protocol_of(args, recipe, segmentor)
     clean = domains_of(args, args.shards, recipe)
     corrupted = [replace(each, corruption=kind, severity=level) for each in clean for kind, level in corruptions]
     domains = clean + corrupted

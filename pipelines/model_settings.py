@@ -70,23 +70,7 @@ class Model(Settings):
 
 
 def check_test_cfg(values: dict[str, Any]) -> None:
-    """Raises ValueError if mmseg's `test_cfg` has another mode, or windows that miss pixels. It may have more keys."""
-    mode = values.get("mode")
-    if mode not in ("whole", "slide"):
-        raise ValueError(f"mode={mode!r}: give 'whole', or 'slide' with crop_size and stride")
-    if mode == "whole":
-        return
-    for name in ("crop_size", "stride"):
-        if not _is_size(values.get(name)):
-            raise ValueError(
-                f"{name}={values.get(name)!r}: mode 'slide' needs (height, width) in pixels, 1 or more each"
-            )
-    crop_size, stride = values["crop_size"], values["stride"]
-    if any(step > side for step, side in zip(stride, crop_size, strict=True)):
-        raise ValueError(
-            f"stride={tuple(stride)} exceeds crop_size={tuple(crop_size)}: no window would see the pixels between"
-        )
+    """As rein_core's, which alone knows whether the model takes such windows."""
+    from rein_core import windows  # takes seconds, as above
 
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value)
+    windows.check_test_cfg(values)

@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from torch import nn
 
 from datasets.corruptions import KINDS, SEVERITIES
 from datasets.shards import Shards
 from pipelines.scoring import Domain, Protocol
 from pipelines.settings import Recipe
+from rein_core.windows import check_test_cfg
 
 _REFUSED = re.compile(r"[^\w.\- :/]")  # by MLflow in a name
 _FIFTEEN = tuple(kind for kind in KINDS if kind != "speckle_noise")
@@ -62,25 +64,26 @@ def scales_of(args: argparse.Namespace) -> tuple[float, ...]:
     return tuple(args.scales)
 
 
-def protocol_of(args: argparse.Namespace, recipe: Recipe) -> Protocol:
+def protocol_of(args: argparse.Namespace, recipe: Recipe, segmentor: nn.Module) -> Protocol:
     """How images are tested.
 
     Raises:
-        ValueError: a scale, a window or a number of workers that can't be.
+        ValueError: a scale or a number of workers that can't be, or a window that can't be or not of this model.
     """
-    if args.window and not 0 < args.window[1] <= args.window[0]:
-        raise ValueError(
-            f"--window {args.window[0]} {args.window[1]}: a stride must be 1 to CROP, else pixels are missed"
-        )
     if args.workers is not None and args.workers < 0:
         raise ValueError(f"--workers {args.workers}: give 0 for none, or more")
     recipes = recipe.model.test_cfg if not isinstance(recipe.model, dict) else recipe.model.get("test_cfg", {})
-    test_cfg = {"mode": "whole"} if args.whole else _window(*args.window) if args.window else dict(recipes)
+    test_cfg = {"mode": "whole"} if args.whole else _window(*args.window, segmentor) if args.window else dict(recipes)
     return Protocol(scales_of(args), args.flip, test_cfg, getattr(args, "extras", False))
 
 
-def _window(crop: int, stride: int) -> dict[str, Any]:
-    return {"mode": "slide", "crop_size": (crop, crop), "stride": (stride, stride)}
+def _window(crop: int, stride: int, segmentor: nn.Module) -> dict[str, Any]:
+    test_cfg = {"mode": "slide", "crop_size": (crop, crop), "stride": (stride, stride)}
+    try:
+        check_test_cfg(test_cfg, getattr(segmentor, "backbone", None))
+    except ValueError as error:
+        raise ValueError(f"--window {crop} {stride}: {error}") from None
+    return test_cfg
 
 
 def domains_of(args: argparse.Namespace, shards: list[str], recipe: Recipe) -> list[Domain]:

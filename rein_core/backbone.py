@@ -38,7 +38,7 @@ class VFMBackbone(BaseModule):
         self.vfm.requires_grad_(False).eval()
         widths = widths_of(self.vfm)
         self.has_stages = len(set(widths)) > 1
-        self._compiled: Callable[[Tensor], list[Tensor]] | None = None
+        self._compiled: Callable[[VFMBackbone, Tensor], list[Tensor]] | None = None
         self.out_indices = list(out_indices or _default_levels(self.vfm, len(widths)))
         with naming("model.adapter"):
             self.reins = build_adapter(adapter, widths, query_dims=query_dims, patch_size=patch_size_of(self.vfm))
@@ -70,6 +70,16 @@ class VFMBackbone(BaseModule):
         self.vfm.set_grad_checkpointing(True)
 
     @property
+    def divisor(self) -> int:
+        """What an image's sides must divide by: a ViT takes whole patches."""
+        return 1 if self.has_stages else patch_size_of(self.vfm)
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels of an image's side that give the coarsest level two places, which norms over places need."""
+        return patch_size_of(self.vfm) * (2 if self.has_stages else round(2 / LEVEL_SCALES[-1]))
+
+    @property
     def _recomputes(self) -> bool:
         """By timm's own flag, which a model or its stages have."""
         return any(vars(part).get("grad_checkpointing") for part in self.vfm.modules())
@@ -87,7 +97,7 @@ class VFMBackbone(BaseModule):
                 f"train.compile: torch can't compile {type(self.reins).__name__}'s hooks in recomputed blocks: "
                 "turn off train.activation_checkpointing, or this"
             )
-        self._compiled = torch.compile(self._levels, backend=backend)
+        self._compiled = torch.compile(VFMBackbone._levels, backend=backend)  # of a copied model too
 
     def _levels_of(self, images: Tensor) -> list[Tensor]:
         if self._compiled and self.training:
@@ -99,7 +109,7 @@ class VFMBackbone(BaseModule):
 
     def _compiled_levels(self, images: Tensor) -> list[Tensor]:
         try:
-            return self._compiled(images)
+            return self._compiled(self, images)
         except torch._dynamo.exc.BackendCompilerFailed as error:  # at its first call
             reason = " ".join(str(error).split("\n\n")[0].split())
             raise ValueError(f"train.compile: torch can't compile on this machine ({reason}): turn it off") from error

@@ -1,6 +1,16 @@
-"""Light heads of mmseg's own, with what a recipe need not say: a linear one, and Semantic FPN."""
+"""Light heads, with what a recipe need not say: a linear one, and mmseg's Semantic FPN."""
+
+from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS
 
 _NUM_CLASSES = 19
+
+
+@MODELS.register_module()
+class LinearHead(FCNHead):
+    """mmseg's FCNHead on levels of a plain ViT in their own size, as halving the last one would only lose places."""
+
+    takes_own_sizes = True
 
 
 def complete_head(head: dict, level_channels: list[int]) -> dict:
@@ -24,15 +34,15 @@ def complete_head(head: dict, level_channels: list[int]) -> dict:
 
 
 def _linear(level_channels: list[int]) -> dict:
-    """One linear layer on the third level, which is after 9 of 12 blocks or 16 of 24.
+    """One linear layer on the last level, so that all that is trained in the blocks before gets a gradient.
 
-    Not DINOv2's linear segmentation (Oquab et al., 2023, 7.4), which has a batch norm first and reads the last block.
+    DINOv2's linear segmentation (Oquab et al., 2023, 7.4) has a batch norm first.
     """
     return {
-        "type": "FCNHead",
-        "in_channels": level_channels[2],
-        "in_index": 2,
-        "channels": level_channels[2],
+        "type": "LinearHead",
+        "in_channels": level_channels[3],
+        "in_index": 3,
+        "channels": level_channels[3],
         "num_convs": 0,
         "concat_input": False,
         "dropout_ratio": 0.0,
@@ -41,14 +51,17 @@ def _linear(level_channels: list[int]) -> dict:
 
 
 def _semantic_fpn(level_channels: list[int]) -> dict:
-    """All four levels, brought to one size by convolutions and summed (Kirillov et al., Panoptic FPN, CVPR 2019)."""
+    """All four levels, brought to one size by convolutions and summed (Kirillov et al., Panoptic FPN, CVPR 2019).
+
+    mmseg's has a dropout of 0.1: each rank draws its own, so that more workers would train another model.
+    """
     return {
         "type": "FPNHead",
         "in_channels": level_channels,
         "in_index": [0, 1, 2, 3],
         "feature_strides": [4, 8, 16, 32],
         "channels": 128,
-        "dropout_ratio": 0.1,
+        "dropout_ratio": 0.0,
         "norm_cfg": {"type": "GN", "num_groups": 32},
         "num_classes": _NUM_CLASSES,
     }

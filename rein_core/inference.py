@@ -88,9 +88,11 @@ def _as_probabilities(segmentor: nn.Module, scores: Tensor) -> Tensor:
 
 
 def _padded(segmentor: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Windows are whole crops, and a single window is a whole number of patches."""
+    """Windows are whole crops, and a single window is a whole number of patches and not too small for a VFM."""
     config = segmentor.test_cfg
     if config["mode"] == "slide":
         return max(size[0], config["crop_size"][0]), max(size[1], config["crop_size"][1])
     patch = getattr(segmentor.data_preprocessor, "size_divisor", None) or 1
-    return -(-size[0] // patch) * patch, -(-size[1] // patch) * patch
+    smallest = getattr(getattr(segmentor, "backbone", None), "smallest_side", 1)
+    height, width = (-(-max(side, smallest) // patch) * patch for side in size)
+    return height, width

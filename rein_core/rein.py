@@ -50,7 +50,7 @@ class Rein(Adapter):
         scale_init: float = 0.001,
     ):
         super().__init__()
-        self.layers = _checked(layers, num_layers)
+        self.layers = checked_layers(layers, num_layers)
         self.rank, self.use_softmax, self.link_queries, self.share_mlps = rank, use_softmax, link_queries, share_mlps
         if rank is None:
             self.learnable_tokens = nn.Parameter(torch.empty(len(self.layers), token_length, embed_dims))
@@ -154,7 +154,8 @@ def summary(queries_lmd: Tensor) -> Tensor:
     return torch.stack([queries_lmd.amax(dim=0), queries_lmd.mean(dim=0), queries_lmd[-1]], dim=-1).flatten(-2)
 
 
-def _checked(layers: list[int] | None, num_layers: int) -> list[int]:
+def checked_layers(layers: list[int] | None, num_layers: int) -> list[int]:
+    """The blocks to refine; None: all. Raises ValueError where they aren't rising block numbers."""
     layers = list(range(num_layers) if layers is None else layers)
     if not layers or sorted(set(layers)) != layers or not 0 <= layers[0] <= layers[-1] < num_layers:
         raise ValueError(f"model.adapter.layers={layers}: name rising block numbers from 0 to {num_layers - 1}")

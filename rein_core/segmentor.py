@@ -21,6 +21,7 @@ from rein_core.building import check_settings, naming
 from rein_core.heads import complete_head
 from rein_core.normalisation import normalisation
 from rein_core.vfms import DEFAULT, bare_vfm
+from rein_core.windows import check_test_cfg
 
 
 @MODELS.register_module()
@@ -29,7 +30,17 @@ class VFMSegmentor(EncoderDecoder):
 
     Such heads have the trait `takes_queries`, and settings `in_channels`, `num_queries` and `link_queries` as
     `ReinMask2FormerHead`.
+
+    Raises:
+        ValueError: a `test_cfg` by which no image could be tested, as `check_test_cfg`.
     """
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        try:
+            check_test_cfg(self.test_cfg or {"mode": "whole"}, self.backbone)
+        except ValueError as error:
+            raise ValueError(f"model.test_cfg: {error}") from None
 
     def init_weights(self) -> None:
         """Leaves weights as they were built and loaded, unless `init_cfg` asks for more. mmengine's Runner calls it."""
@@ -49,8 +60,8 @@ class VFMSegmentor(EncoderDecoder):
         return (features, queries) if self._head_has("takes_queries") else features
 
     def _extract_for_head(self, inputs: Tensor):
-        """As `extract_feat`, but a plain ViT's levels in their own size if the head resizes them (`resizes_levels`)."""
-        return self._extract(inputs, resize=not self._head_has("resizes_levels"))
+        """As `extract_feat`, but a plain ViT's levels in their own size if the head takes them (`takes_own_sizes`)."""
+        return self._extract(inputs, resize=not self._head_has("takes_own_sizes"))
 
     def _head_has(self, trait: str) -> bool:
         return getattr(self.decode_head, trait, False)

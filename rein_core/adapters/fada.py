@@ -58,7 +58,7 @@ class Fada(Adapter):
         """Refined patch features of one block, [b, n, c]."""
         bands_kbnc = haar(feat_bnc, self.grid)
         low = self.low.delta(bands_kbnc[0], layer)
-        high = self.high.delta(instance_norm(bands_kbnc[1:]).flatten(0, 1), layer)
+        high = self.high.delta(instance_norm(bands_kbnc[1:], self.grid).flatten(0, 1), layer)
         deltas = torch.cat([low[None], high.unflatten(0, (3, -1))])
         return feat_bnc + inverse_haar(deltas, self.grid)
 
@@ -100,6 +100,12 @@ def _butterfly(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     return torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d]) / 2
 
 
-def instance_norm(bands_kbnc: Tensor) -> Tensor:
-    """Zero mean and unit variance over the places of each band, image and channel."""
-    return F.instance_norm(bands_kbnc.flatten(0, 1).transpose(1, 2)).transpose(1, 2).unflatten(0, bands_kbnc.shape[:2])
+def instance_norm(bands_kbnc: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Zero mean and unit variance over the places of each band, image and channel.
+
+    Of maps and not of sequences: what autograd keeps then has the grid's shape, so that torch refuses to recompute a
+    block after a forward pass with another grid.
+    """
+    half = [-(-side // 2) for side in grid]
+    maps = bands_kbnc.flatten(0, 1).transpose(1, 2).unflatten(2, half)
+    return F.instance_norm(maps).flatten(2).transpose(1, 2).unflatten(0, bands_kbnc.shape[:2])

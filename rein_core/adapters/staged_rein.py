@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rein_core.adapter import Adapter
 from rein_core.precision import in_float32
-from rein_core.rein import Rein, summary
+from rein_core.rein import Rein, checked_layers, summary
 
 
 class StagedRein(Adapter):
@@ -17,24 +17,38 @@ class StagedRein(Adapter):
     Args:
         widths: channels of each block's output.
         query_dims, link_queries: as in `Rein`.
+        layers: as in `Rein`, numbered through all stages; one that has none of them has no Rein.
         settings: the other settings of `Rein`, the same for all stages.
     """
 
-    def __init__(self, widths: list[int], query_dims: int = 256, link_queries: bool = True, **settings):
+    def __init__(
+        self,
+        widths: list[int],
+        query_dims: int = 256,
+        link_queries: bool = True,
+        layers: list[int] | None = None,
+        **settings,
+    ):
         super().__init__()
-        dims = list(dict.fromkeys(widths))
-        depths = [widths.count(width) for width in dims]
-        self.place = [(stage, i) for stage, depth in enumerate(depths) for i in range(depth)]
+        self.layers = checked_layers(layers, len(widths))
+        dims = list(dict.fromkeys(widths[layer] for layer in self.layers))
+        self.place = {layer: (dims.index(widths[layer]), layer - widths.index(widths[layer])) for layer in self.layers}
         self.stages = nn.ModuleList(
-            Rein(depth, width, link_queries=False, **settings) for depth, width in zip(depths, dims, strict=True)
+            Rein(widths.count(width), width, link_queries=False, layers=self._of_stage(stage), **settings)
+            for stage, width in enumerate(dims)
         )
         self.link_queries = link_queries
         if link_queries:
             self.transform = nn.ModuleList(nn.Linear(width, query_dims) for width in dims)
             self.merge = nn.Linear(3 * query_dims, query_dims)
 
+    def _of_stage(self, stage: int) -> list[int]:
+        return [i for place, i in self.place.values() if place == stage]
+
     def refine(self, feat_bnc: Tensor, layer: int) -> Tensor:
         """As `Rein.refine`, by the block's stage."""
+        if layer not in self.place:
+            return feat_bnc
         stage, i = self.place[layer]
         return self.stages[stage].refine(feat_bnc, i)
 

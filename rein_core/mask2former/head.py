@@ -37,7 +37,7 @@ class ReinMask2FormerHead(BaseModule):
         loss: settings of `MaskLosses`.
     """
 
-    takes_queries = resizes_levels = scores_are_sums = True
+    takes_queries = takes_own_sizes = scores_are_sums = True
 
     def __init__(
         self,

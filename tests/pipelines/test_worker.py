@@ -55,7 +55,10 @@ def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
         (VFM | {"test_cfg": {"mode": "whole"}}, None),
         (OWN, None),
         (VFM | {"test_cfg": {"mode": "slide", "crop_size": (100, 64), "stride": (42, 42)}},
-         r"model\.test_cfg=.*can't predict an image of 100×64 \(.*\): choose sides that it takes, multiples of 16"),
+         r"model\.test_cfg: crop_size=\(100, 64\): .* choose multiples of 16"),
+        (VFM | {"decode_head": {"type": "semantic_fpn"},
+                "test_cfg": {"mode": "slide", "crop_size": (16, 64), "stride": (16, 42)}},
+         r"model\.test_cfg=.*can't predict an image of 16×64 \(.*\): choose sides that it takes, multiples of 16"),
         ({key: value for key, value in OWN.items() if key != "test_cfg"}, r"model\.test_cfg: none.*'mode': 'whole'"),
     ],
 )  # fmt: skip

@@ -1,12 +1,15 @@
 """Ways to run the VFM that may not change what it computes: recomputed blocks, compiled ones, and both."""
 
+import copy
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import timm
 import torch
 import torch.distributed as dist
 from timm.models import VisionTransformer
+from torch.utils.checkpoint import CheckpointError
 
 from rein_core.adapter import Adapter
 from rein_core.adapters.fada import Fada
@@ -156,6 +159,17 @@ def test_recomputed_blocks_fold_for_themselves(kind, name, recompute, monkeypatc
     same(expected, step(model), 1e-5)
 
 
+def test_blocks_are_not_recomputed_with_the_grid_of_another_image():
+    """FADA's frequencies are of a map: two images of one area may be in one loss only if they have one shape."""
+    for size, outcome in (((64, 128), nullcontext()), ((128, 64), pytest.raises(CheckpointError, match="metadata"))):
+        model = two_blocks("fada")
+        model.recompute_blocks()
+        images = [torch.randn(1, 3, 64, 128), torch.randn(1, 3, *size)]
+        loss = sum(level.square().mean() for image in images for level in model(image, resize=False)[0])
+        with outcome:
+            loss.backward()
+
+
 def test_recomputing_leaves_nothing_behind():
     """AdaptFormer's hooks hand a tensor from a block's norm to its MLP; recomputing may stop anywhere in between."""
     model = backbone("adaptformer")
@@ -189,6 +203,15 @@ def test_compiled_adapters_give_the_same_gradients(kind, recompute, fresh_compil
         for size in ((64, 64), (64, 32), (96, 160)):
             model.eval()(torch.randn(1, 3, *size), resize=False)
         same(expected, step(model.train()), 1e-6)
+
+
+def test_a_copy_of_a_compiled_model_computes_with_its_own_weights(fresh_compiler):
+    model = two_blocks("rein")
+    model.compile_vfm("aot_eager")
+    copied = disturbed(copy.deepcopy(model))
+    expected = step(copied, lambda images, resize: (copied._levels(images), copied.reins.queries()))
+    same(expected, step(copied), 1e-6)
+    assert all(p.grad is None for p in model.parameters()) and expected[0] != step(model)[0]
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")

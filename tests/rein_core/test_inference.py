@@ -9,7 +9,8 @@ from mmseg.models.segmentors import SegTTAModel
 from mmseg.structures import SegDataSample
 
 from rein_core import build_segmentor, predict_labels, predict_probabilities
-from rein_core.inference import labels_of
+from rein_core.inference import _padded, labels_of
+from rein_core.vfms import VFMS
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
 
@@ -60,3 +61,30 @@ def test_flips_are_averaged_as_in_mmseg(tiny):
         samples.append(sample)
     merged = SegTTAModel(module=segmentor).merge_preds([samples])
     assert np.array_equal(merged[0].pred_sem_seg.data[0].numpy(), predict_labels(segmentor, image, flip=True))
+
+
+@pytest.mark.parametrize("head", ["ReinMask2FormerHead", "linear", "semantic_fpn"])
+@pytest.mark.parametrize(
+    ("adapter", "architecture"),
+    [("rein", "vit_tiny_patch16_224"), ("fada", "vit_tiny_patch16_224"), ("rein", "convnext_atto"),
+     ("rein", "samvit_base_patch16_224")],
+)  # fmt: skip
+def test_thumbnails_are_predicted_too(tiny, monkeypatch, adapter, architecture, head):
+    """Whole: they are padded until norms over places have more than one; what is larger is only made of patches."""
+    monkeypatch.setitem(VFMS, "any", architecture)
+    parts = {} if head == "ReinMask2FormerHead" else {"decode_head": {"type": head}}
+    small = {"type": adapter, "token_length": 5, "rank": 2}
+    model = build_segmentor(tiny(vfm={"name": "any", "img_size": 224}, adapter=small, **parts)).eval()
+    for size in ((1, 1), (10, 40), (20, 20), (1, 90)):
+        probabilities = predict_probabilities(model, IMAGE[: size[0], : size[1]])
+        assert probabilities.shape[1:] == IMAGE[: size[0], : size[1]].shape[:2] and probabilities.isfinite().all()
+    patch = 32 if architecture == "convnext_atto" else 16
+    assert _padded(model, (65, 130)) == (-(-65 // patch) * patch, -(-130 // patch) * patch)
+    assert _padded(model, (64, 20)) == (64, 64)
+
+
+@pytest.mark.parametrize("patch", [8, 14])
+def test_thumbnails_with_any_patch(tiny, patch):
+    model = build_segmentor(tiny(vfm={"patch_size": patch, "img_size": 5 * patch})).eval()
+    assert _padded(model, (1, 5 * patch)) == (4 * patch, 5 * patch)
+    assert predict_labels(model, IMAGE[:1, :3]).shape == (1, 3)

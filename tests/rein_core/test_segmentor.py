@@ -11,6 +11,7 @@ from rein_core import build_segmentor, predict_labels
 from rein_core.backbone import VFMBackbone, _default_levels
 from rein_core.mask2former import ReinMask2FormerHead
 from rein_core.segmentor import _mmseg_config
+from rein_core.vfms import VFMS
 
 
 def one_step(segmentor) -> dict:
@@ -131,6 +132,31 @@ def assert_labels_of_size(segmentor, size: tuple[int, int]) -> None:
     for short_edge in (None, 80):
         labels = predict_labels(segmentor, image, short_edge)
         assert labels.shape == size and labels.dtype == np.uint8 and labels.max() < 19
+
+
+SLIDE = {"mode": "slide", "crop_size": (64, 64), "stride": (42, 42)}
+
+
+@pytest.mark.parametrize(
+    ("test_cfg", "words"),
+    [
+        ({"mode": "windows"}, "mode='windows': give 'whole', or 'slide'"),
+        ({"mode": "slide"}, "crop_size=None: mode 'slide' needs"),
+        (SLIDE | {"stride": (42, 80)}, r"stride=\(42, 80\) exceeds crop_size=\(64, 64\)"),
+        (SLIDE | {"stride": (0, 42)}, r"stride=\(0, 42\): mode 'slide' needs"),
+        (SLIDE | {"crop_size": (64, 60)}, r"crop_size=\(64, 60\): .* choose multiples of 16"),
+        (SLIDE | {"windows_per_batch": 0}, "windows_per_batch=0: give a whole number, 1 or more"),
+    ],
+)
+def test_windows_that_cant_be_are_named(tiny, test_cfg, words):
+    with pytest.raises(ValueError, match=rf"model\.test_cfg: {words}"):
+        build_segmentor(tiny(test_cfg=test_cfg))
+
+
+def test_stages_without_patches_take_any_window(tiny, monkeypatch):
+    monkeypatch.setitem(VFMS, "any", "convnext_atto")
+    test_cfg = SLIDE | {"crop_size": (100, 75)}
+    assert_labels_of_size(build_segmentor(tiny(vfm={"name": "any"}, test_cfg=test_cfg)).eval(), (130, 100))
 
 
 @pytest.mark.parametrize("type_of", ["VFMSegmentor", "EncoderDecoder"])

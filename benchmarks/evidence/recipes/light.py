@@ -4,7 +4,7 @@ name = "light"
 model = dict(
     vfm=dict(name="dinov2_small", img_size=320),
     adapter=dict(type="rein", link_queries=False),
-    decode_head=dict(type="semantic_fpn", channels=64),
+    decode_head=dict(type="semantic_fpn", channels=64, dropout_ratio=0.1),
     test_cfg=dict(mode="whole"),
 )
 data = dict(

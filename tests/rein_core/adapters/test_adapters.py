@@ -7,6 +7,7 @@ import torch
 
 from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
+from rein_core.vfms import VFMS
 
 SETTINGS = {
     "none": {},
@@ -139,6 +140,32 @@ def test_soma_trains_the_smallest_singular_components_of_the_later_blocks():
 def test_prompts_are_seen_but_do_not_come_out():
     model = randomised(backbone("vpt")).eval()
     assert model(IMAGE)[0][2].shape == (2, 192, 4, 6)
+
+
+@pytest.mark.parametrize("layers", [[0, 1], [5], [2, 5, 11], None])
+def test_layers_are_blocks_of_all_stages_together(monkeypatch, layers):
+    """ConvNeXt's atto has 2, 2, 6 and 2 of them; a stage whose blocks are left out has no Rein."""
+    monkeypatch.setitem(VFMS, "any", "convnext_atto")
+    settings = {"type": "rein", "layers": layers} | SETTINGS["rein"]
+    model = VFMBackbone({"name": "any"}, settings, query_dims=32)
+    changed, refine = [], model.reins.refine
+
+    def noted(feat_bnc: torch.Tensor, layer: int) -> torch.Tensor:
+        refined = refine(feat_bnc, layer)
+        changed.extend([] if torch.equal(refined, feat_bnc) else [layer])
+        return refined
+
+    monkeypatch.setattr(model.reins, "refine", noted)
+    levels, queries = model(IMAGE)
+    assert changed == (layers or list(range(12))) and queries.shape == (5, 32)
+    (sum(level.square().mean() for level in levels) + queries.square().mean()).backward()
+    assert all(parameter.grad is not None for parameter in model.reins.parameters())
+
+
+def test_layers_that_no_stage_has_are_named(monkeypatch):
+    monkeypatch.setitem(VFMS, "any", "convnext_atto")
+    with pytest.raises(ValueError, match=r"model\.adapter\.layers=\[3, 12\]: .* from 0 to 11"):
+        VFMBackbone({"name": "any"}, {"type": "rein", "layers": [3, 12]})
 
 
 @pytest.mark.parametrize("kind", ["vpt", "adaptformer", "lora", "soma", "fada"])

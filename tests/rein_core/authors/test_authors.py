@@ -59,3 +59,9 @@ def test_the_section_of_a_1024_recipe(config, monkeypatch):
     assert section["vfm"] == {"name": "sam_huge", "weights": "vfm.pth", "patch_size": 16, "img_size": 1024}
     assert section["adapter"]["layers"] == [1, 3] and section["test_cfg"]["stride"] == (683, 683)
     assert section["mean"] == [1, 2, 3] and section["std"] == [4, 5, 6]
+
+
+def test_windows_that_miss_pixels_are_named(config):
+    config["test_cfg"] = {"mode": "slide", "crop_size": (1024, 1024), "stride": (1025, 683)}
+    with pytest.raises(ValueError, match=r"model\.test_cfg: stride=\(1025, 683\) exceeds crop_size"):
+        load_authors(config, {})
