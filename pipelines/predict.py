@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     segmentor, recipe, _ = models.load(args.model, args.vfm_weights)
     args.short_edge = args.short_edge or recipe["test"]["short_edge"]
     predictions = Predictions(args.out, _kinds(args))
-    predictions.begin(_settings(args, segmentor, recipe), args.overwrite, source.places)
+    predictions.begin(_settings(args, source, segmentor, recipe), args.overwrite, source.places)
     work = _Work(args, segmentor, predictions, source)
     work.run()
     if args.video:
@@ -155,11 +155,13 @@ def _check(args: argparse.Namespace, source: sources.Images | Video) -> None:
         raise ValueError(f"--every {args.every}, --short-edge {args.short_edge}: give numbers from 1")
 
 
-def _settings(args: argparse.Namespace, segmentor: nn.Module, recipe: dict[str, Any]) -> dict[str, Any]:
+def _settings(
+    args: argparse.Namespace, source: sources.Images | Video, segmentor: nn.Module, recipe: dict[str, Any]
+) -> dict[str, Any]:
     """All that decides what the results are; the model by its digest, for names like models:/NAME@ALIAS move."""
     trained = digest({name: value.cpu() for name, value in trained_state(segmentor).items()})
     return {
-        "images": sources.path_of(args.images),
+        "images": sources.recorded(args.images) if isinstance(source, Video) else sources.path_of(args.images),
         "model": trained,
         "vfm": (vfm_identity(segmentor) or {}).get("digest"),
         "test_cfg": recipe["model"].get("test_cfg"),

@@ -38,7 +38,7 @@ class Predictions:
         Args:
             settings: all that decides what the results are; they are put into predict.json.
             overwrite: what another model or other settings left goes too.
-            places: image's name → what it stands for, put there too; None: that can't change.
+            places: image's name → what it stands for, put there too; None: the settings tell.
 
         Raises:
             ValueError: the folder holds predictions of another model or with other settings, or of another image under
@@ -52,7 +52,7 @@ class Predictions:
         if recorded is not None and overwrite:
             self._clear()
         elif recorded is not None:
-            record = _continued(self.out, recorded, record)
+            record = _continued(self.out, recorded, record, self._names())
         self._files.create_dir(self._path)
         storage.write_json(self.out, RECORD, record)
 
@@ -98,6 +98,10 @@ class Predictions:
                     names.add(info.path[start:])
         return found
 
+    def _names(self) -> set[str]:
+        """The images that have any result."""
+        return {name.removesuffix(ENDINGS[kind]) for kind, names in self._there.items() for name in names}
+
     def _clear(self) -> None:
         """The record first: a folder without one is not taken for whole."""
         storage.delete(self.out, [RECORD])
@@ -129,14 +133,15 @@ def _encoded_array(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _continued(out: str, recorded: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The record with what comes now. Raises ValueError if that doesn't go with what is there."""
+def _continued(out: str, recorded: dict[str, Any], now: dict[str, Any], there: set[str]) -> dict[str, Any]:
+    """The record with what comes now. Raises ValueError if that doesn't go with what is there, images' names."""
     before, after = recorded.get(_PLACES), now.get(_PLACES)
     wrong = _differences(recorded, now)
     if not wrong and (before is None) != (after is None):
         wrong = "it isn't known what its names stand for"
     if not wrong and after:
-        moved = [f"{name} was {before[name]}, now {at}" for name, at in after.items() if before.get(name, at) != at]
+        changed = [name for name, at in after.items() if before.get(name, at) != at and name in there]
+        moved = [f"{name} was {before[name]}, now {after[name]}" for name in changed]
         wrong = ", ".join(moved[:3]) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
     if wrong:
         raise ValueError(f"{out} holds predictions of something else ({wrong}): choose another OUT, or add --overwrite")

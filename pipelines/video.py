@@ -33,7 +33,7 @@ class Video:
     """
 
     threads = 1
-    places = None  # a frame's name stands for its index
+    places = None  # frames have none of their own
 
     def __init__(self, place: str, every: int = 1):
         self.place, self.every = place, every
