@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The command: returns {"models", "domains": {name: {"mIoU": [a model], "difference": [a model] …}}, "mean"}; None
-    stands for what no labelled pixel tells.
+    """The command: returns {"models", "domains": {name: {"mIoU": [a model], "difference": [a model] …}}, "mean",
+    "warnings"}; None stands for what no labelled pixel tells.
 
     Raises:
         ValueError: fewer than two models, no shards for them, one that does not load, a DIR that takes no files, or
-            evaluations of other samples or at other sizes.
+            evaluations of other shards or samples. Those at other sizes are compared, with a warning.
     """
     if len(args.models) < 2:
         raise ValueError("compare: name two or more models, or folders that evaluate --report wrote")
@@ -126,7 +126,7 @@ def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
     """All models' scores and their differences to the first one's, in percent; None where no labelled pixel tells.
 
     Raises:
-        ValueError: they were not scored on the same samples.
+        ValueError: they were not scored on the same samples of the same shards.
     """
     _check(names, found)
     stacks = [{domain: _stack(each[domain][1], found[0][domain][1]) for domain in found[0]} for each in found]
@@ -139,7 +139,8 @@ def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
         "mIoU": [known(round(float(value), 2)) for value in means],
         "difference": _differences([list(each.values()) for each in stacks]),
     }
-    return {"models": names, "domains": domains, "mean": mean, "confidence": _CONFIDENCE, "draws": _DRAWS}
+    told = {"confidence": _CONFIDENCE, "draws": _DRAWS, "warnings": _warnings(names, found)}
+    return {"models": names, "domains": domains, "mean": mean} | told
 
 
 def _check_domains(names: list[str], domains: list[list[str]]) -> None:
@@ -154,12 +155,26 @@ def _check_domains(names: list[str], domains: list[list[str]]) -> None:
 def _check(names: list[str], found: list[Samples]) -> None:
     _check_domains(names, [list(each) for each in found])
     for name, each in zip(names, found, strict=True):
-        for domain, (_, samples) in each.items():
-            if samples.keys() != found[0][domain][1].keys():
+        for domain, (scores, samples) in each.items():
+            first, its_samples = found[0][domain]
+            same = scores.get("digest") == first.get("digest")
+            if not same or samples.keys() != its_samples.keys():
                 raise ValueError(
-                    f"compare: on {domain} {name} was scored on other samples than {names[0]}: use the same shards and "
-                    "--limit for both"
+                    f"compare: on {domain} {name} was scored on other {'samples' if same else 'shards'} than "
+                    f"{names[0]}: use the same shards and --limit for both"
                 )
+
+
+def _warnings(names: list[str], found: list[Samples]) -> list[str]:
+    """Domains where models were tested at other sizes, by other windows or views: that is compared too."""
+    told = []
+    for name, each in zip(names, found, strict=True):
+        for domain, (scores, _) in each.items():
+            here, first = scores["resolution"], found[0][domain][0]["resolution"]
+            if here != first:
+                words = f"{domain}: {name} was tested at {here}, and {names[0]} at {first}"
+                told.append(f"{words}: their difference is also that of the tests")
+    return told
 
 
 def _stack(samples: dict[str, np.ndarray], order: Iterable[str]) -> np.ndarray:
@@ -197,9 +212,8 @@ def table(result: dict[str, Any]) -> str:
     ]
     rows.append(["**mean**", *_cells(result["mean"])])
     lines = evaluation.markdown([head, ["---"] * len(head), *rows])
-    return (
-        f"{lines}\n\nin brackets: {result['confidence']:.0%} of {result['draws']} paired bootstrap draws of the images"
-    )
+    brackets = f"in brackets: {result['confidence']:.0%} of {result['draws']} paired bootstrap draws of the images"
+    return "\n\n".join([lines, brackets, *(f"warning: {each}" for each in result["warnings"])])
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
