@@ -13,7 +13,7 @@ import numpy as np
 from pipelines import evaluation, models, report_folder, tracking
 from pipelines.html import comparison_page
 from pipelines.html.figures import known
-from pipelines.protocol import add_protocol_arguments, domains_of, protocol_of, workers_of
+from pipelines.protocol import add_protocol_arguments, check_numbers, check_sizes, domains_of, protocol_of, workers_of
 from pipelines.recipe import parse_recipe
 from pipelines.scoring import Domain, Protocol, score_all
 from pipelines.terminal import say, to_json
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     if len(args.models) < 2:
         raise ValueError("compare: name two or more models, or folders that evaluate --report wrote")
+    check_numbers(args)
     report = report_folder.prepare(args.report)
     tracking.configure(args.storage)
     parts = [_part(name, args) for name in args.models]
@@ -108,7 +109,9 @@ def contender(model: str, shards: list[str], args: argparse.Namespace) -> Conten
     """
     folder = str(models.resolve(model))
     recipe = parse_recipe(models.load(folder, args.vfm_weights)[1])
-    return Contender(model, folder, domains_of(args, shards, recipe), protocol_of(args, recipe))
+    domains, protocol = domains_of(args, shards, recipe), protocol_of(args, recipe)
+    check_sizes(domains, protocol.scales)
+    return Contender(model, folder, domains, protocol)
 
 
 def score_model(it: Contender, args: argparse.Namespace) -> Samples:
