@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: every image that can be read is predicted; those that are in OUT already are left as they are.
 
     Raises:
-        ValueError: nothing to predict, options that don't go together, an OUT that holds something else; or, when all
-            others are done, the images that could not be read.
+        ValueError: nothing to predict, options that don't go together, an OUT that holds something else or that another
+            process writes to; or, when all others are done, the images that could not be read.
     """
     source = sources.find(args.images, args.out, args.every)
     _check(args, source)
@@ -63,11 +63,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     segmentor, recipe, _ = models.load(args.model, args.vfm_weights)
     args.short_edge = args.short_edge or recipe["test"]["short_edge"]
     predictions = Predictions(args.out, _kinds(args))
-    predictions.begin(_settings(args, source, segmentor, recipe), args.overwrite, source.places)
-    work = _Work(args, segmentor, predictions, source)
-    work.run()
-    if args.video:
-        write_video(args.out, sorted(work.done, key=int), source.rate / args.every, _VIDEO)
+    with predictions.alone():
+        predictions.begin(_settings(args, source, segmentor, recipe), args.overwrite, source.places)
+        work = _Work(args, segmentor, predictions, source)
+        work.run()
+        if args.video:
+            write_video(args.out, sorted(work.done, key=int), source.rate / args.every, _VIDEO)
     if work.failed:
         raise ValueError(
             f"{len(work.failed)} images can't be predicted ({'; '.join(work.failed[:5])}); "

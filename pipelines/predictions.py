@@ -1,18 +1,24 @@
 """What `predict` leaves in OUT: which of it is there already, of which model, and each file whole or not at all."""
 
 import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow.fs as pafs
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from datasets import storage
 from datasets.labels import CITYSCAPES
 from pipelines.report import legend, overlay
 
-RECORD = "predict.json"
+RECORD, _LOCK = "predict.json", "predict.lock"
+_ABANDONED = 600  # seconds after which half a file in a store is nobody's any more
 _PLACES = "places"
 ENDINGS = {"labels": ".png", "overlays": ".png", "probabilities": ".npy"}
 """The kinds of results, each a folder of OUT, and how its files end."""
@@ -31,6 +37,29 @@ class Predictions:
         self._files, self._path = storage.filesystem(out)
         self._there: dict[str, set[str]] = {}
         self._folders: set[str] = set()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While this lasts no other `predict` writes here, unless it is an object store, which can't keep it out. A
+        killed process lets go of it.
+
+        Raises:
+            ValueError: another process does.
+        """
+        if "://" in self.out:
+            yield
+            return
+        lock = FileLock(Path(self.out) / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"{self.out} is being written to by another predict: wait, or choose another OUT"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def begin(self, settings: dict[str, Any], overwrite: bool = False, places: dict[str, str] | None = None) -> None:
         """Looks at what is there; what was left half written goes.
@@ -86,17 +115,21 @@ class Predictions:
         self._folders.add(folder)
 
     def _listing(self) -> dict[str, set[str]]:
-        """Kind → names with endings. What a killed process left half written is removed."""
+        """Kind → names with endings. What a killed process left half written is removed; in a store, when it is old."""
         found: dict[str, set[str]] = {kind: set() for kind in ENDINGS}
         for kind, names in found.items():
             start = len(f"{self._path}/{kind}/")
             selector = pafs.FileSelector(f"{self._path}/{kind}", allow_not_found=True, recursive=True)
             for info in self._files.get_file_info(selector):
-                if info.type == pafs.FileType.File and info.path.endswith(storage.PARTIAL):
-                    self._files.delete_file(info.path)
-                elif info.type == pafs.FileType.File:
+                if info.type == pafs.FileType.File and not info.path.endswith(storage.PARTIAL):
                     names.add(info.path[start:])
+                elif info.type == pafs.FileType.File and self._abandoned(info):
+                    self._files.delete_file(info.path)
         return found
+
+    def _abandoned(self, partial: pafs.FileInfo) -> bool:
+        """Whether nobody is writing that file: here all are kept out, and in a store it takes seconds."""
+        return "://" not in self.out or time.time_ns() - (partial.mtime_ns or time.time_ns()) > _ABANDONED * 10**9
 
     def _names(self) -> set[str]:
         """The images that have any result."""

@@ -1,5 +1,6 @@
 """`predict` into an OUT that holds results: of inputs that were replaced, and with another one at work there."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.predictions import Predictions
 from pipelines.recipe import load_recipe
 from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
@@ -73,3 +75,30 @@ def test_a_video_that_was_replaced(model, tmp_path, run_command):
     film(tmp_path / "clip.avi", 32, 32)
     with pytest.raises(ValueError, match=r"images .*/clip\.avi \(.*\), now .*/clip\.avi \(.*\)"):
         run_command(*argv)
+
+
+def test_one_at_a_time(model, tmp_path, run_command):
+    """The second would take what the first is writing for what a killed one left."""
+    paint(tmp_path / "images/x.png", 20, 30)
+    out = tmp_path / "out"
+    with Predictions(str(out), ("labels",)).alone():
+        half = paint(out / "labels.png", 20, 30).rename(out / "x.png.0badcafe.partial")
+        with pytest.raises(ValueError, match="out is being written to by another predict: wait, or choose another OUT"):
+            run_command("predict", model, tmp_path / "images", out, "--overwrite")
+        assert half.exists() and not (out / "labels").exists()
+    assert run_command("predict", model, tmp_path / "images", out)["images"] == 1
+
+
+def test_in_a_store_only_what_is_old_is_taken_for_left_over(tmp_path):
+    """Nobody can be kept out of a store."""
+    (tmp_path / "labels").mkdir()
+    new, old = tmp_path / "labels/a.png.0badcafe.partial", tmp_path / "labels/b.png.0badcafe.partial"
+    for file in (new, old):
+        file.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    predictions = Predictions(f"file://{tmp_path}", ("labels",))
+    with predictions.alone(), Predictions(f"file://{tmp_path}", ("labels",)).alone():
+        predictions.begin({})
+    assert new.exists() and not old.exists() and predictions.missing("a") == predictions.missing("b") == ["labels"]
+    Predictions(str(tmp_path), ("labels",)).begin({})
+    assert not new.exists()
