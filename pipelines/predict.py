@@ -14,7 +14,7 @@ from pipelines.pictures import Picture, check_size
 from pipelines.predictions import ENDINGS, Predictions
 from pipelines.protocol import add_view_arguments, scales_of
 from pipelines.terminal import duration, say
-from pipelines.video import Video, write_video
+from pipelines.video import Video, check_writable, write_video
 from rein_core import predict_probabilities
 from rein_core.checkpoint import trained_state, vfm_identity
 from rein_core.inference import labels_of
@@ -154,6 +154,8 @@ def _check(args: argparse.Namespace, source: sources.Images | Video) -> None:
         raise ValueError("--video is made of the overlays: leave out --no-overlays")
     if args.every < 1 or (args.short_edge is not None and args.short_edge < 1):
         raise ValueError(f"--every {args.every}, --short-edge {args.short_edge}: give numbers from 1")
+    if args.video:
+        check_writable(source, source.rate / args.every)
 
 
 def _settings(

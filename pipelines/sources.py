@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from datasets import storage
 from datasets.raw_folder import RawFolder, fixed_folder
 from pipelines import video
-from pipelines.pictures import Picture, opened, read_picture
+from pipelines.pictures import Picture, check_scheme, opened, read_picture, reason_of
 from pipelines.predictions import ENDINGS as RESULTS
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -62,6 +62,7 @@ def find(images: str, out: str, every: int = 1) -> Images | video.Video:
     Raises:
         ValueError: there is nothing to predict.
     """
+    check_scheme(images)
     if _is_folder(images):
         return _checked(_below(images, "**/*"), out, images)
     if _is_glob(images):
@@ -177,8 +178,16 @@ def _checked(found: tuple[str, list[str]], out: str, images: str) -> Images:
 
 def _listed(file: str) -> list[str]:
     """The paths (relative to the list's folder) and URIs in a list; empty lines and those with # don't count."""
-    with opened(file) as stream:
-        lines = [line.strip() for line in stream.read().decode().splitlines()]
+    try:
+        with opened(file) as stream:
+            text = stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"list {file}: it is not in UTF-8 ({error.reason} at byte {error.start}): save it so"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"list {file}: can't be read: {reason_of(error)}") from error
+    lines = [line.strip() for line in text.splitlines()]
     places = [line for line in lines if line and not line.startswith("#")]
     if not places:
         raise ValueError(f"no images in {file}: write a path or URI a line")
