@@ -13,7 +13,7 @@ import numpy as np
 from pipelines import evaluation, models, report_folder, tracking
 from pipelines.html import comparison_page
 from pipelines.html.figures import known
-from pipelines.protocol import add_protocol_arguments, domains_of, protocol_of, workers_of
+from pipelines.protocol import add_protocol_arguments, check_numbers, check_sizes, domains_of, protocol_of, workers_of
 from pipelines.recipe import parse_recipe
 from pipelines.scoring import Domain, Protocol, score_all
 from pipelines.terminal import say, to_json
@@ -37,15 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The command: returns {"models", "domains": {name: {"mIoU": [a model], "difference": [a model] …}}, "mean"}; None
-    stands for what no labelled pixel tells.
+    """The command: returns {"models", "domains": {name: {"mIoU": [a model], "difference": [a model] …}}, "mean",
+    "warnings"}; None stands for what no labelled pixel tells.
 
     Raises:
         ValueError: fewer than two models, no shards for them, one that does not load, a DIR that takes no files, or
-            evaluations of other samples or at other sizes.
+            evaluations of other shards or samples. Those at other sizes are compared, with a warning.
     """
     if len(args.models) < 2:
         raise ValueError("compare: name two or more models, or folders that evaluate --report wrote")
+    check_numbers(args)
     report = report_folder.prepare(args.report)
     tracking.configure(args.storage)
     parts = [_part(name, args) for name in args.models]
@@ -109,7 +110,9 @@ def contender(model: str, shards: list[str], args: argparse.Namespace) -> Conten
     folder = str(models.resolve(model))
     segmentor, values, _ = models.load(folder, args.vfm_weights)
     recipe = parse_recipe(values)
-    return Contender(model, folder, domains_of(args, shards, recipe), protocol_of(args, recipe, segmentor))
+    domains, protocol = domains_of(args, shards, recipe), protocol_of(args, recipe, segmentor)
+    check_sizes(domains, protocol.scales)
+    return Contender(model, folder, domains, protocol)
 
 
 def score_model(it: Contender, args: argparse.Namespace) -> Samples:
@@ -127,7 +130,7 @@ def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
     """All models' scores and their differences to the first one's, in percent; None where no labelled pixel tells.
 
     Raises:
-        ValueError: they were not scored on the same samples.
+        ValueError: they were not scored on the same samples of the same shards.
     """
     _check(names, found)
     stacks = [{domain: _stack(each[domain][1], found[0][domain][1]) for domain in found[0]} for each in found]
@@ -140,7 +143,8 @@ def comparison(names: list[str], found: list[Samples]) -> dict[str, Any]:
         "mIoU": [known(round(float(value), 2)) for value in means],
         "difference": _differences([list(each.values()) for each in stacks]),
     }
-    return {"models": names, "domains": domains, "mean": mean, "confidence": _CONFIDENCE, "draws": _DRAWS}
+    told = {"confidence": _CONFIDENCE, "draws": _DRAWS, "warnings": _warnings(names, found)}
+    return {"models": names, "domains": domains, "mean": mean} | told
 
 
 def _check_domains(names: list[str], domains: list[list[str]]) -> None:
@@ -155,12 +159,26 @@ def _check_domains(names: list[str], domains: list[list[str]]) -> None:
 def _check(names: list[str], found: list[Samples]) -> None:
     _check_domains(names, [list(each) for each in found])
     for name, each in zip(names, found, strict=True):
-        for domain, (_, samples) in each.items():
-            if samples.keys() != found[0][domain][1].keys():
+        for domain, (scores, samples) in each.items():
+            first, its_samples = found[0][domain]
+            same = scores.get("digest") == first.get("digest")
+            if not same or samples.keys() != its_samples.keys():
                 raise ValueError(
-                    f"compare: on {domain} {name} was scored on other samples than {names[0]}: use the same shards and "
-                    "--limit for both"
+                    f"compare: on {domain} {name} was scored on other {'samples' if same else 'shards'} than "
+                    f"{names[0]}: use the same shards and --limit for both"
                 )
+
+
+def _warnings(names: list[str], found: list[Samples]) -> list[str]:
+    """Domains where models were tested at other sizes, by other windows or views: that is compared too."""
+    told = []
+    for name, each in zip(names, found, strict=True):
+        for domain, (scores, _) in each.items():
+            here, first = scores["resolution"], found[0][domain][0]["resolution"]
+            if here != first:
+                words = f"{domain}: {name} was tested at {here}, and {names[0]} at {first}"
+                told.append(f"{words}: their difference is also that of the tests")
+    return told
 
 
 def _stack(samples: dict[str, np.ndarray], order: Iterable[str]) -> np.ndarray:
@@ -198,9 +216,8 @@ def table(result: dict[str, Any]) -> str:
     ]
     rows.append(["**mean**", *_cells(result["mean"])])
     lines = evaluation.markdown([head, ["---"] * len(head), *rows])
-    return (
-        f"{lines}\n\nin brackets: {result['confidence']:.0%} of {result['draws']} paired bootstrap draws of the images"
-    )
+    brackets = f"in brackets: {result['confidence']:.0%} of {result['draws']} paired bootstrap draws of the images"
+    return "\n\n".join([lines, brackets, *(f"warning: {each}" for each in result["warnings"])])
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:

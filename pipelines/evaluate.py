@@ -10,7 +10,15 @@ from datasets.corruptions import KINDS
 from pipelines import evaluation, models, report_folder, tracking
 from pipelines.evaluation_page import choose, facts_of, page_of
 from pipelines.html import Picture
-from pipelines.protocol import add_protocol_arguments, corruptions_of, domains_of, protocol_of, workers_of
+from pipelines.protocol import (
+    add_protocol_arguments,
+    check_numbers,
+    check_sizes,
+    corruptions_of,
+    domains_of,
+    protocol_of,
+    workers_of,
+)
 from pipelines.recipe import parse_recipe
 from pipelines.report import panel
 from pipelines.scoring import Counts, Domain, score_all
@@ -42,6 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: no such model, shards, domain or corruption, settings that can't be, or a DIR that takes no files.
     """
+    check_numbers(args)
     report = report_folder.prepare(args.report)
     tracking.configure(args.storage)
     corruptions = corruptions_of(args.corrupt)
@@ -49,6 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     recipe = parse_recipe(values)
     protocol = protocol_of(args, recipe, segmentor)
     clean = domains_of(args, args.shards, recipe)
+    check_sizes(clean, protocol.scales)
     corrupted = [replace(each, corruption=kind, severity=level) for each in clean for kind, level in corruptions]
     domains = clean + corrupted
     counts = score_all(segmentor, args.model, args.vfm_weights, domains, protocol, workers_of(args))

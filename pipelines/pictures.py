@@ -1,8 +1,8 @@
 """From a path or URI to pixels: images are read and decoded, or one line says why not."""
 
 import io
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from datasets import storage
 MOST_PIXELS = 100_000_000
 """Larger images are refused: the scores of 19 classes alone would take 8 GB."""
 _MOST_BYTES = 2**30
+_SCHEMES = ("s3", "gs", "http", "https", "file")
 _PATIENCE = 60  # seconds that a web server may be silent
 
 
@@ -44,16 +45,42 @@ def read_picture(place: str) -> np.ndarray:
     try:
         with opened(place) as stream:
             data = stream.read(_MOST_BYTES + 1)
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"can't be read: {' '.join(str(reason).split())}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"can't be read: {reason_of(error)}") from error
     if len(data) > _MOST_BYTES:
         raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
     return decode_picture(data)
 
 
-def opened(place: str) -> AbstractContextManager[BinaryIO]:
-    """A stream of the bytes at a path or URI; a URI's path has its special characters percent-encoded."""
+@contextmanager
+def opened(place: str) -> Iterator[BinaryIO]:
+    """A stream of the bytes at a path or URI; a URI's path has its special characters percent-encoded.
+
+    Raises:
+        ValueError: it is an address that can't be, or its server breaks off.
+        OSError: there is no such file, or no way to it.
+    """
+    check_scheme(place)
+    try:
+        with _stream(place) as stream:
+            yield stream
+    except HTTPException as error:
+        raise ValueError(reason_of(error) or type(error).__name__) from error
+
+
+def check_scheme(place: str) -> None:
+    """Raises ValueError for URIs that are not supported; Arrow knows some that end the process if it can't log in."""
+    scheme, found, _ = place.partition("://")
+    if found and scheme.lower() not in _SCHEMES:
+        raise ValueError(f"{scheme}:// is not supported: give a path, or one of {', '.join(_SCHEMES)}")
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
+
+
+def _stream(place: str) -> AbstractContextManager[BinaryIO]:
     if place.startswith(("http://", "https://")):
         return urlopen(place, timeout=_PATIENCE)
     if "://" not in place:
@@ -63,11 +90,14 @@ def opened(place: str) -> AbstractContextManager[BinaryIO]:
 
 def decode_picture(data: bytes) -> np.ndarray:
     """An encoded image's pixels, BGR uint8 [h, w, 3]. Raises ValueError if it is none, cut short or too large."""
-    check_size(*_stated_size(data))
+    size, in_numbers = _stated(data)
+    check_size(*size)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ValueError(f"can't be decoded: {error.err}") from error
+    if image is None and in_numbers:
+        raise ValueError("a TIFF with 32 bits a pixel, which is not supported: save it with 8 or 16")
     if image is None:
         raise ValueError("damaged or cut short")
     return image
@@ -79,12 +109,13 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels, more than {MOST_PIXELS // 10**6} million: scale it down")
 
 
-def _stated_size(data: bytes) -> tuple[int, int]:
-    """Width and height by the file's header: a few bytes can unpack to more than the memory holds."""
+def _stated(data: bytes) -> tuple[tuple[int, int], bool]:
+    """Width and height by the file's header: a few bytes can unpack to more than the memory holds. And whether pixels
+    are 32-bit numbers, which OpenCV does not turn into colours."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            return picture.size
+            return picture.size, picture.format == "TIFF" and picture.mode in ("F", "I")
     except Image.DecompressionBombError as error:
         raise ValueError(f"more than {MOST_PIXELS // 10**6} million pixels: scale it down") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # PIL's readers raise whatever a broken header leads them to
         raise ValueError("no image") from error

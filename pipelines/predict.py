@@ -14,7 +14,7 @@ from pipelines.pictures import Picture, check_size
 from pipelines.predictions import ENDINGS, Predictions
 from pipelines.protocol import add_view_arguments, scales_of
 from pipelines.terminal import duration, say
-from pipelines.video import Video, write_video
+from pipelines.video import Video, check_writable, write_video
 from rein_core import predict_probabilities
 from rein_core.checkpoint import trained_state, vfm_identity
 from rein_core.inference import labels_of
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: every image that can be read is predicted; those that are in OUT already are left as they are.
 
     Raises:
-        ValueError: nothing to predict, options that don't go together, an OUT that holds something else; or, when all
-            others are done, the images that could not be read.
+        ValueError: nothing to predict, options that don't go together, an OUT that holds something else or that another
+            process writes to; or, when all others are done, the images that could not be read.
     """
     source = sources.find(args.images, args.out, args.every)
     _check(args, source)
@@ -63,11 +63,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     segmentor, recipe, _ = models.load(args.model, args.vfm_weights)
     args.short_edge = args.short_edge or recipe["test"]["short_edge"]
     predictions = Predictions(args.out, _kinds(args))
-    predictions.begin(_settings(args, segmentor, recipe), args.overwrite, source.places)
-    work = _Work(args, segmentor, predictions, source)
-    work.run()
-    if args.video:
-        write_video(args.out, sorted(work.done, key=int), source.rate / args.every, _VIDEO)
+    with predictions.alone():
+        predictions.begin(_settings(args, source, segmentor, recipe), args.overwrite, source.places)
+        work = _Work(args, segmentor, predictions, source)
+        work.run()
+        if args.video:
+            write_video(args.out, sorted(work.done, key=int), source.rate / args.every, _VIDEO)
     if work.failed:
         raise ValueError(
             f"{len(work.failed)} images can't be predicted ({'; '.join(work.failed[:5])}); "
@@ -153,13 +154,17 @@ def _check(args: argparse.Namespace, source: sources.Images | Video) -> None:
         raise ValueError("--video is made of the overlays: leave out --no-overlays")
     if args.every < 1 or (args.short_edge is not None and args.short_edge < 1):
         raise ValueError(f"--every {args.every}, --short-edge {args.short_edge}: give numbers from 1")
+    if args.video:
+        check_writable(source, source.rate / args.every)
 
 
-def _settings(args: argparse.Namespace, segmentor: nn.Module, recipe: dict[str, Any]) -> dict[str, Any]:
+def _settings(
+    args: argparse.Namespace, source: sources.Images | Video, segmentor: nn.Module, recipe: dict[str, Any]
+) -> dict[str, Any]:
     """All that decides what the results are; the model by its digest, for names like models:/NAME@ALIAS move."""
     trained = digest({name: value.cpu() for name, value in trained_state(segmentor).items()})
     return {
-        "images": sources.path_of(args.images),
+        "images": sources.recorded(args.images) if isinstance(source, Video) else sources.path_of(args.images),
         "model": trained,
         "vfm": (vfm_identity(segmentor) or {}).get("digest"),
         "test_cfg": recipe["model"].get("test_cfg"),

@@ -1,18 +1,24 @@
 """What `predict` leaves in OUT: which of it is there already, of which model, and each file whole or not at all."""
 
 import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow.fs as pafs
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from datasets import storage
 from datasets.labels import CITYSCAPES
 from pipelines.report import legend, overlay
 
-RECORD = "predict.json"
+RECORD, _LOCK = "predict.json", "predict.lock"
+_ABANDONED = 600  # seconds after which half a file in a store is nobody's any more
 _PLACES = "places"
 ENDINGS = {"labels": ".png", "overlays": ".png", "probabilities": ".npy"}
 """The kinds of results, each a folder of OUT, and how its files end."""
@@ -32,13 +38,36 @@ class Predictions:
         self._there: dict[str, set[str]] = {}
         self._folders: set[str] = set()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While this lasts no other `predict` writes here, unless it is an object store, which can't keep it out. A
+        killed process lets go of it.
+
+        Raises:
+            ValueError: another process does.
+        """
+        if "://" in self.out:
+            yield
+            return
+        lock = FileLock(Path(self.out) / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"{self.out} is being written to by another predict: wait, or choose another OUT"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def begin(self, settings: dict[str, Any], overwrite: bool = False, places: dict[str, str] | None = None) -> None:
         """Looks at what is there; what was left half written goes.
 
         Args:
             settings: all that decides what the results are; they are put into predict.json.
             overwrite: what another model or other settings left goes too.
-            places: image's name → what it stands for, put there too; None: that can't change.
+            places: image's name → what it stands for, put there too; None: the settings tell.
 
         Raises:
             ValueError: the folder holds predictions of another model or with other settings, or of another image under
@@ -52,7 +81,7 @@ class Predictions:
         if recorded is not None and overwrite:
             self._clear()
         elif recorded is not None:
-            record = _continued(self.out, recorded, record)
+            record = _continued(self.out, recorded, record, self._names())
         self._files.create_dir(self._path)
         storage.write_json(self.out, RECORD, record)
 
@@ -86,17 +115,25 @@ class Predictions:
         self._folders.add(folder)
 
     def _listing(self) -> dict[str, set[str]]:
-        """Kind → names with endings. What a killed process left half written is removed."""
+        """Kind → names with endings. What a killed process left half written is removed; in a store, when it is old."""
         found: dict[str, set[str]] = {kind: set() for kind in ENDINGS}
         for kind, names in found.items():
             start = len(f"{self._path}/{kind}/")
             selector = pafs.FileSelector(f"{self._path}/{kind}", allow_not_found=True, recursive=True)
             for info in self._files.get_file_info(selector):
-                if info.type == pafs.FileType.File and info.path.endswith(storage.PARTIAL):
-                    self._files.delete_file(info.path)
-                elif info.type == pafs.FileType.File:
+                if info.type == pafs.FileType.File and not info.path.endswith(storage.PARTIAL):
                     names.add(info.path[start:])
+                elif info.type == pafs.FileType.File and self._abandoned(info):
+                    self._files.delete_file(info.path)
         return found
+
+    def _abandoned(self, partial: pafs.FileInfo) -> bool:
+        """Whether nobody is writing that file: here all are kept out, and in a store it takes seconds."""
+        return "://" not in self.out or time.time_ns() - (partial.mtime_ns or time.time_ns()) > _ABANDONED * 10**9
+
+    def _names(self) -> set[str]:
+        """The images that have any result."""
+        return {name.removesuffix(ENDINGS[kind]) for kind, names in self._there.items() for name in names}
 
     def _clear(self) -> None:
         """The record first: a folder without one is not taken for whole."""
@@ -129,14 +166,15 @@ def _encoded_array(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _continued(out: str, recorded: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The record with what comes now. Raises ValueError if that doesn't go with what is there."""
+def _continued(out: str, recorded: dict[str, Any], now: dict[str, Any], there: set[str]) -> dict[str, Any]:
+    """The record with what comes now. Raises ValueError if that doesn't go with what is there, images' names."""
     before, after = recorded.get(_PLACES), now.get(_PLACES)
     wrong = _differences(recorded, now)
     if not wrong and (before is None) != (after is None):
         wrong = "it isn't known what its names stand for"
     if not wrong and after:
-        moved = [f"{name} was {before[name]}, now {at}" for name, at in after.items() if before.get(name, at) != at]
+        changed = [name for name, at in after.items() if before.get(name, at) != at and name in there]
+        moved = [f"{name} was {before[name]}, now {after[name]}" for name in changed]
         wrong = ", ".join(moved[:3]) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
     if wrong:
         raise ValueError(f"{out} holds predictions of something else ({wrong}): choose another OUT, or add --overwrite")

@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from pipelines import refusals, tracking
 from pipelines.compare import comparison, contender, score_model, table
-from pipelines.protocol import add_protocol_arguments
+from pipelines.protocol import add_protocol_arguments, check_numbers
 from pipelines.register import check_name
 from pipelines.terminal import say
 
@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ValueError: no such model or alias; or the challenger is not better, and the figures are told, or the alias was
             moved meanwhile: it stays.
     """
+    check_numbers(args)
     for what, text in (("NAME", args.name), ("--from", args.challenger), ("--to", args.champion)):
         check_name(what, text)
     tracking.configure(args.storage)

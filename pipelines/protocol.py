@@ -14,6 +14,7 @@ from torch import nn
 
 from datasets.corruptions import KINDS, SEVERITIES
 from datasets.shards import Shards
+from pipelines.pictures import check_size
 from pipelines.scoring import Domain, Protocol
 from pipelines.settings import Recipe
 from rein_core.windows import check_test_cfg
@@ -64,6 +65,14 @@ def scales_of(args: argparse.Namespace) -> tuple[float, ...]:
     return tuple(args.scales)
 
 
+def check_numbers(args: argparse.Namespace) -> None:
+    """Before anything is loaded. Raises ValueError for a number of samples or pictures that can't be."""
+    for name, least in (("limit", 1), ("pictures", 0)):
+        number = getattr(args, name, None)
+        if number is not None and number < least:
+            raise ValueError(f"--{name} {number}: give a whole number from {least}")
+
+
 def protocol_of(args: argparse.Namespace, recipe: Recipe, segmentor: nn.Module) -> Protocol:
     """How images are tested.
 
@@ -112,6 +121,19 @@ def _short_edges(wanted: list[str], recipes: dict[str, int | None]) -> dict[str,
             raise ValueError(f"--short-edge {text}: no domain {name!r} here: there are {', '.join(edges)}")
         (own if name else edges).update(dict.fromkeys([name] if name else edges, int(pixels)))
     return edges | own
+
+
+def check_sizes(domains: list[Domain], scales: tuple[float, ...]) -> None:
+    """Before anything is scored. Raises ValueError for images that would be made larger than can be predicted."""
+    for domain in domains:
+        for height, width in (map(int, size.split("×")) for size in domain.shards.manifest.sizes):
+            factor = max(scales) * (domain.short_edge / min(height, width) if domain.short_edge else 1)
+            try:
+                check_size(round(factor * width), round(factor * height))
+            except ValueError as error:
+                if factor > 1:  # else it is what was stored
+                    where = f"--short-edge {domain.short_edge}, --scales {max(scales):g}"
+                    raise ValueError(f"{where}: {domain.name}'s {width} x {height} then are {error}") from error
 
 
 def corruptions_of(wanted: list[str]) -> list[tuple[str, int]]:

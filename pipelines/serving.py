@@ -144,6 +144,8 @@ def size_of(value: bytes | str | Path | np.ndarray | list, max_pixels: int, max_
     Raises:
         ValueError: it is none by its header, or larger than allowed.
     """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return 0, 0
     if isinstance(value, (list, np.ndarray)):
         nested = len(value) > 0 and isinstance(value[0], (list, np.ndarray))
         return (len(value[0]), len(value)) if nested else (0, 0)  # read_image says what is wrong with it
@@ -201,21 +203,24 @@ def _header_size(data: bytes, max_pixels: int, max_bytes: int) -> tuple[int, int
 
 def _decoded(data: bytes, max_pixels: int, max_bytes: int) -> np.ndarray:
     _header_size(data, max_pixels, max_bytes)
-    _check_whole(data)
+    in_numbers = _check_whole(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
+    if image is None and in_numbers:
+        raise ValueError("a TIFF with 32 bits a pixel is not supported: save it with 8 or 16")
     if image is None:
         raise ValueError("the image is damaged or cut short: send all of it")
     return image
 
 
-def _check_whole(data: bytes) -> None:
-    """OpenCV fills what is missing with grey; Pillow says that it is."""
+def _check_whole(data: bytes) -> bool:
+    """OpenCV fills what is missing with grey; Pillow says that it is. Returns whether pixels are 32-bit numbers."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()
+            return image.format == "TIFF" and image.mode in ("F", "I")
     except Exception as error:
         raise ValueError("the image is damaged or cut short: send all of it") from error
 

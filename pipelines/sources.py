@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from datasets import storage
 from datasets.raw_folder import RawFolder, fixed_folder
 from pipelines import video
-from pipelines.pictures import Picture, opened, read_picture
+from pipelines.pictures import Picture, check_scheme, opened, read_picture, reason_of
 from pipelines.predictions import ENDINGS as RESULTS
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -27,18 +28,17 @@ class Images:
 
     Args:
         files: name of the results → path or URI.
-        listed: whether somebody's list says which; a name may stand for another image when that is edited.
     """
 
     threads = 4
 
-    def __init__(self, files: dict[str, str], listed: bool = False):
-        self.files, self.listed = files, listed
+    def __init__(self, files: dict[str, str]):
+        self.files = files
 
     @property
-    def places(self) -> dict[str, str] | None:
-        """Name → what is predicted under it, to be recorded; None where the folder and the name tell."""
-        return {name: _recorded(place) for name, place in self.files.items()} if self.listed else None
+    def places(self) -> dict[str, str]:
+        """Name → what is predicted under it, to be recorded: files are replaced, and lists edited."""
+        return {name: recorded(place) for name, place in self.files.items()}
 
     @property
     def total(self) -> int:
@@ -62,6 +62,7 @@ def find(images: str, out: str, every: int = 1) -> Images | video.Video:
     Raises:
         ValueError: there is nothing to predict.
     """
+    check_scheme(images)
     if _is_folder(images):
         return _checked(_below(images, "**/*"), out, images)
     if _is_glob(images):
@@ -70,7 +71,7 @@ def find(images: str, out: str, every: int = 1) -> Images | video.Video:
     if ending in video.ENDINGS:
         return video.Video(images, every)
     if ending == _LIST:
-        return Images(names_of(_listed(images), None), listed=True)
+        return Images(names_of(_listed(images), None))
     if "://" in images and ending not in ENDINGS and not images.startswith(("http://", "https://")):
         return _checked(_below(images, "**/*"), out, images)
     if "://" not in images and not Path(images).exists():
@@ -114,13 +115,22 @@ def path_of(place: str) -> str:
     return posixpath.normpath(f"/{parts.netloc}/{posixpath.normpath('/' + unquote(parts.path)).lstrip('/')}")
 
 
-def _recorded(place: str) -> str:
-    """The same for the same place from any folder; of a URI's options, which may be keys, a digest."""
+def recorded(place: str) -> str:
+    """The same for the same file from any folder, until that is replaced; of a URI's options, maybe keys, a digest."""
     if "://" not in place:
-        return path_of(place)
+        return path_of(place) + _state(place)
     options = urlsplit(place, allow_fragments=False).query
     digest = f"?{hashlib.sha256(options.encode()).hexdigest()[:16]}" if options else ""
     return f"{place.partition('://')[0]}:/{path_of(place)}{digest}"
+
+
+def _state(path: str) -> str:
+    """Size and time of a file; nothing of one that can't be seen."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f" ({found.st_size} bytes of {datetime.fromtimestamp(found.st_mtime, UTC):%Y-%m-%d %H:%M:%S.%f} UTC)"
 
 
 def _ending(place: str) -> str:
@@ -168,8 +178,16 @@ def _checked(found: tuple[str, list[str]], out: str, images: str) -> Images:
 
 def _listed(file: str) -> list[str]:
     """The paths (relative to the list's folder) and URIs in a list; empty lines and those with # don't count."""
-    with opened(file) as stream:
-        lines = [line.strip() for line in stream.read().decode().splitlines()]
+    try:
+        with opened(file) as stream:
+            text = stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"list {file}: it is not in UTF-8 ({error.reason} at byte {error.start}): save it so"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"list {file}: can't be read: {reason_of(error)}") from error
+    lines = [line.strip() for line in text.splitlines()]
     places = [line for line in lines if line and not line.startswith("#")]
     if not places:
         raise ValueError(f"no images in {file}: write a path or URI a line")

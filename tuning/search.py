@@ -14,7 +14,7 @@ from datasets import storage
 from pipelines import resources, runs, tracking
 from pipelines.cluster import connect
 from pipelines.recipe import change_recipe, load_recipe, parse_recipe
-from pipelines.settings import Recipe
+from pipelines.settings import Recipe, absolute
 from pipelines.terminal import duration, say
 from pipelines.train import check_inputs
 from tuning import winner
@@ -22,7 +22,7 @@ from tuning.outcome import conclude
 from tuning.samplers import Sampler, Suggest, build_sampler
 from tuning.schedulers import Earlier, build_scheduler, replay
 from tuning.space import Space, label
-from tuning.sweep import FAILED, FINISHED, SWEEP_FILE, Sweep, Watch, ended, read, trial_recipe
+from tuning.sweep import FAILED, FINISHED, SWEEP_FILE, Sweep, Watch, ended, new_folder, read, trial_recipe
 from tuning.trial import run_trial
 
 _MAY_CHANGE = (*(name for name in runs.MAY_CHANGE if name != "tune"), "tune.num_trials", "tune.max_concurrent")
@@ -59,14 +59,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: returns the best trial's settings, score and checkpoint, every trial, and what became of the best.
 
     Raises:
-        ValueError: bad input, or no trial came to a validation.
+        ValueError: bad input, another process at the same sweep, or no trial came to a validation.
     """
     recipe, folder = _asked_for(args)
     winner.check(args, recipe)
     check(recipe)
-    sweep = Sweep.open(folder, recipe) if folder else Sweep.create(recipe, args.name)
-    say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")
-    with runs.alone(sweep.folder):
+    place = absolute(folder) if folder else new_folder(recipe, args.name)
+    with runs.alone(place):
+        sweep = Sweep.open(place, recipe) if folder else Sweep.create(recipe, place)
+        say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")
         if folder:
             sweep.go_on()
         return _run(args, sweep)

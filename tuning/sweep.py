@@ -77,11 +77,11 @@ class Sweep:
         return METRICS[self.recipe.tune.objective]
 
     @classmethod
-    def create(cls, recipe: Recipe, name: str | None) -> "Sweep":
-        """A new folder `STORAGE/NAME` and a new MLflow run."""
-        name = name or f"tune-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        folder = storage.join(recipe.tracking.storage, name)
-        run_id = tracking.create_run(name, recipe)
+    def create(cls, recipe: Recipe, folder: str) -> "Sweep":
+        """A new sweep in a folder, and a new MLflow run. Raises ValueError if the folder is another sweep's."""
+        if storage.size(folder, SWEEP_FILE) is not None:
+            raise ValueError(f"{folder} has become another sweep's: the same command again goes on with that")
+        run_id = tracking.create_run(storage.split(folder)[1], recipe)
         files, path = storage.filesystem(storage.join(folder, TRIALS))
         files.create_dir(path)
         values = {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id}
@@ -127,6 +127,12 @@ class Sweep:
     def mlflow_run_of(self, record: Record) -> str | None:
         """A trial's MLflow run; None if it never began."""
         return (storage.read_json(self.run_folder(record), RUN_FILE) or {}).get("mlflow_run_id")
+
+
+def new_folder(recipe: Recipe, name: str | None) -> str:
+    """`STORAGE/NAME`; without a name it is the recipe's, with the time."""
+    name = name or f"tune-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    return storage.join(recipe.tracking.storage, name)
 
 
 def read(folder: str) -> dict[str, Any]:

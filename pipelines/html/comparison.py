@@ -19,7 +19,8 @@ def comparison_page(comparison: dict) -> str:
         comparison: {"models": [names, the first is the baseline], "domains": {domain: {"resolution", "samples",
             "mIoU": [one a model, or None], "difference": [None, {"difference", "low", "high"} or None …], "IoU":
             {class: [one a model, or None]}}}, "mean": {"mIoU": […], "difference": […]}, "confidence": 0.95,
-            "draws": 1000}. Scores and differences in percent; None, or NaN, where no labelled pixel tells.
+            "draws": 1000, "warnings": [lines, if any]}. Scores and differences in percent; None, or NaN, where no
+            labelled pixel tells.
     """
     groups = [_group(name, values, comparison["models"]) for name, values in comparison["domains"].items()]
     mean = _group("Mean over domains", comparison["mean"], comparison["models"])
@@ -37,6 +38,7 @@ def comparison_page(comparison: dict) -> str:
         reach=reach,
         confidence=f"{100 * comparison['confidence']:g} %",
         draws=comparison["draws"],
+        warnings=comparison.get("warnings", []),
     )
 
 

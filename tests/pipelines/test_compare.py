@@ -14,7 +14,7 @@ from pipelines.scoring import meter_of
 from pipelines.terminal import to_json
 
 
-def samples(hits: int, domains: tuple[str, ...] = ("labelled", "bare")) -> dict:
+def samples(hits: int, domains: tuple[str, ...] = ("labelled", "bare"), **changes: str) -> dict:
     """Scores of a model that is right in so many of a hundred pixels of each image; "bare" has no label at all."""
     found = {}
     for domain in domains:
@@ -22,7 +22,10 @@ def samples(hits: int, domains: tuple[str, ...] = ("labelled", "bare")) -> dict:
         if domain != "bare":
             confusion[0, :2] = hits, 100 - hits
         scores = evaluation.summarize(meter_of(3 * confusion), CITYSCAPES)
-        found[domain] = scores | {"resolution": "as stored", "samples": 3}, dict.fromkeys("abc", confusion)
+        found[domain] = (
+            scores | {"resolution": "as stored", "samples": 3, "digest": "a"} | changes,
+            dict.fromkeys("abc", confusion),
+        )
     return found
 
 
@@ -35,6 +38,25 @@ def test_a_domain_without_labels_is_told_nothing_of():
     assert "nan" not in table(found) and "+10.0" in table(found)
     body = comparison_page(found).split("<body>")[1]
     assert "nan" not in body.lower() and "+10.00" in body
+
+
+def test_other_shards_of_the_same_names_are_refused():
+    with pytest.raises(ValueError, match="on labelled b was scored on other shards than a: use the same shards"):
+        comparison(["a", "b"], [samples(60), samples(70, digest="b")])
+
+
+def test_other_sizes_are_compared_with_a_warning():
+    """In the result, the table and the page; it names both."""
+    domains, wide = ("labelled",), "short edge 64, <128×64>"
+    found = comparison(
+        ["a", "b", "c"], [samples(60, domains), samples(70, domains, resolution=wide), samples(6, domains)]
+    )
+    (warning,) = found["warnings"]
+    assert warning.startswith(f"labelled: b was tested at {wide}, and a at as stored: their difference is also")
+    assert f"warning: {warning}" in table(found)
+    assert "labelled: b was tested at short edge 64, &lt;128×64&gt;, and a at as stored" in comparison_page(found)
+    alike = comparison(["a", "b"], [samples(60), samples(70)])
+    assert not alike["warnings"] and "warning" not in table(alike) and "Warning:" not in comparison_page(alike)
 
 
 def test_a_page_of_numbers_that_are_none():

@@ -133,22 +133,8 @@ def test_the_last_evaluation_counts(untrained, streets, run_command, tmp_path):
     description = json.loads((folder / "recipe.json").read_text())
     description["provenance"]["mlflow_run_id"] = run_id
     (folder / "recipe.json").write_text(json.dumps(description))
-    results = [
-        run_command(
-            "evaluate",
-            folder,
-            streets.camera,
-            "--storage",
-            tmp_path,
-            "--short-edge",
-            edge,
-            "--limit",
-            limit,
-            "--pictures",
-            0,
-        )
-        for edge, limit in ((64, 4), (128, 1))
-    ]
+    argv = ("evaluate", folder, streets.camera, "--storage", tmp_path, "--pictures", 0)
+    results = [run_command(*argv, "--short-edge", edge, "--limit", limit) for edge, limit in ((64, 4), (128, 1))]
     run = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run_id)
     assert run.data.metrics["evaluate/camera/aAcc"] == results[1]["domains"]["camera"]["aAcc"]
     assert results[0]["domains"]["camera"]["aAcc"] != results[1]["domains"]["camera"]["aAcc"]
@@ -195,6 +181,7 @@ def test_models_side_by_side(evaluated, untrained, streets, run_command, tmp_pat
         (["--window", "10", "10"], r"--window 10 10: crop_size=\(10, 10\): .* choose multiples of 16"),
         (["--window", "64", "0"], r"--window 64 0: stride=\(0, 0\): .* 1 or more"),
         (["--scales", "0"], "above 0"),
+        (["--scales", "99", "--short-edge", "640"], "--short-edge 640, --scales 99: camera's 128 x 64 then are "),
         (["--workers", "-1"], "0 for none"),
         (["--report", "s3://bucket/report"], "--report s3://bucket/report: .* a folder of this machine"),
         (["--report", __file__], "--report .*: no file can be written there"),

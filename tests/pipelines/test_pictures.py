@@ -83,6 +83,23 @@ def test_other_kinds_of_pixels():
         assert decode_picture(cv2.imencode(".png", array)[1].tobytes()).shape == (40, 60, 3)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_kinds_of_pixels_that_are_not_supported(kind):
+    file = io.BytesIO()
+    Image.fromarray(np.ones((9, 9), kind)).save(file, "TIFF")
+    with pytest.raises(ValueError, match="^a TIFF with 32 bits a pixel, which is not supported: save it with 8 or 16"):
+        decode_picture(file.getvalue())
+
+
+def test_a_header_that_pillow_does_not_know():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "DDS")
+    data = bytearray(file.getvalue())
+    data[80:88] = (4).to_bytes(4, "little") + b"ABCD"  # pixels of a form of its own
+    with pytest.raises(ValueError, match="^no image$"):
+        decode_picture(bytes(data))
+
+
 def test_from_a_web_server(web, tmp_path):
     (tmp_path / "a b.png").write_bytes(encoded(".png"))
     assert np.array_equal(read_picture(f"{web}/a%20b.png?size=1"), PIXELS)

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from pipelines.protocol import domain_names, domains_of, evenly_spread
+from pipelines.protocol import check_sizes, domain_names, domains_of, evenly_spread
 from pipelines.recipe import parse_recipe
 
 
@@ -45,6 +45,37 @@ def test_the_recipes_short_edges_give_way_to_those_asked_for(streets, wanted, ex
     assert [(domain.name, domain.short_edge) for domain in domains] == list(
         zip(("game", "camera"), expected, strict=True)
     )
+
+
+@pytest.mark.parametrize("argv", [("evaluate", "m", "s"), ("compare", "a", "b", "--on", "s"), ("promote", "m", "s")])
+def test_numbers_that_cant_be_are_named_before_anything_is_loaded(run_command, tmp_path, argv):
+    options = [("--limit", 0), ("--limit", -1)] + [("--pictures", -1)] * (argv[0] == "evaluate")
+    for option, number in options:
+        with pytest.raises(ValueError, match=f"^{option} {number}: give a whole number from "):
+            run_command(*argv, option, number, "--storage", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_are_not_made_larger_than_can_be_predicted(streets):
+    def domains(*short_edge: str) -> list:
+        args = argparse.Namespace(short_edge=short_edge, limit=1)
+        return domains_of(args, [streets.game, streets.camera], parse_recipe({"test": {"short_edge": 64}}))
+
+    check_sizes(domains(), (1.0,))
+    check_sizes(domains("7000"), (0.5, 1.0))
+    with pytest.raises(
+        ValueError, match="--short-edge 99999, --scales 1: camera's 128 x 64 then are 199998 x 99999 pix"
+    ):
+        check_sizes(domains("camera=99999"), (1.0,))
+    with pytest.raises(
+        ValueError, match="--short-edge 7000, --scales 1.5: game's 128 x 64 then are 21000 x 10500 pixels"
+    ):
+        check_sizes(domains("7000"), (1.0, 1.5))
+
+
+def test_what_was_stored_larger_is_tested_as_it_is():
+    shards = argparse.Namespace(manifest=argparse.Namespace(sizes={"20000×20000": 1}))
+    check_sizes([argparse.Namespace(name="a", shards=shards, short_edge=None)], (1.0,))
 
 
 @pytest.mark.parametrize(

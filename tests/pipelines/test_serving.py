@@ -125,9 +125,17 @@ def test_what_is_within_the_bounds_is_predicted(model, kind):
         model.predict(None, pd.DataFrame({kind: values}))
     with pytest.raises(MlflowException, match="rows 0 to 1: 7680 pixels, and 4000 are allowed in a request with prob"):
         model.predict(None, pd.DataFrame({kind: values[:2]}), {"probabilities": True})
-    for wrong in ([], [[1, 2]], 7):
+    for wrong in ([], [[1, 2]], 7, np.array(7)):
         with pytest.raises(MlflowException, match="pixels, row 0: an? "):
             model.predict(None, pd.DataFrame({"pixels": [wrong]}))
+
+
+@pytest.mark.parametrize("pixels", [np.float32, np.int32])
+def test_kinds_of_pixels_that_are_not_supported(model, pixels):
+    file = io.BytesIO()
+    Image.fromarray(np.ones((9, 9), pixels)).save(file, "TIFF")
+    with pytest.raises(MlflowException, match="row 0: a TIFF with 32 bits a pixel is not supported: save it with 8 or"):
+        model.predict(None, pd.DataFrame({"image": [file.getvalue()]}))
 
 
 def test_label_maps_in_the_images_own_size(ask):

@@ -134,11 +134,26 @@ def test_a_hundred_thousand_names_take_seconds():
     assert isinstance(Images(found).pictures(), type(x for x in ()))  # one after another: contents are not held
 
 
-def test_only_a_list_says_what_its_names_stand_for(folder, monkeypatch):
+def test_what_names_stand_for(folder, monkeypatch):
     monkeypatch.chdir(folder)
     Path("list.txt").write_text("a/1.png\nhttps://host/x.png?key=secret\nhttps://host/x.png?key=other\ns3://b/y.png\n")
     places = find("list.txt", OUT).places
-    assert places == find(str(folder / "list.txt"), OUT).places and f"{folder}/a/1.png" in places.values()
+    assert places == find(str(folder / "list.txt"), OUT).places
+    assert any(place.startswith(f"{folder}/a/1.png (") for place in places.values())
     assert "s3://b/y.png" in places.values() and len(set(places.values())) == 4
     assert not any("secret" in place for place in places.values())
-    assert find("a", OUT).places is None and find("a/1.png", OUT).places is None
+
+
+@pytest.mark.parametrize("images", ["a", "a/*", "a/1.png", "list.txt"])
+def test_a_file_that_was_replaced_is_another(folder, monkeypatch, images):
+    """Of the same size, at another time; of another size, at the same time; and gone."""
+    monkeypatch.chdir(folder)
+    Path("list.txt").write_text("a/1.png\n")
+    seen = [find(images, OUT).places["1"]]
+    for size, moment in ((len(Path("a/1.png").read_bytes()), 1), (7, 1), (7, 2)):
+        Path("a/1.png").write_bytes(bytes(size))
+        os.utime("a/1.png", (moment, moment))
+        seen.append(find(images, OUT).places["1"])
+        assert seen[-1] == find(images, OUT).places["1"]
+    assert len(set(seen)) == 4
+    assert Images({"1": "a/none.png"}).places == {"1": f"{folder}/a/none.png"}

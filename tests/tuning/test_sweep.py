@@ -3,8 +3,10 @@
 import pytest
 
 from datasets import storage
+from pipelines import runs
 from pipelines.recipe import change_recipe, load_recipe, parse_recipe
-from tuning.sweep import FAILED, FINISHED, RUNNING, STOPPED, SWEEP_FILE, Sweep, ended, read
+from tuning import search
+from tuning.sweep import FAILED, FINISHED, RUNNING, STOPPED, SWEEP_FILE, Sweep, ended, new_folder, read
 
 
 @pytest.fixture
@@ -41,3 +43,21 @@ def test_what_failed_is_tried_again_by_a_resume(sweep, capsys):
     assert said.endswith("trials that failed are tried again: rein-r2")
     sweep.go_on()
     assert not capsys.readouterr().err
+
+
+def test_two_that_begin_together_dont_overwrite_each_other(tmp_path, run_command, monkeypatch):
+    """The second finds no sweep, as the first is about to write it."""
+    monkeypatch.setattr(search, "check", lambda _: None)
+    argv = ("tune", "tune_token_rank_smoke", "--name", "both", "--set", f"tracking.storage={tmp_path}")
+    busy = pytest.raises(ValueError, match="both is being worked on by another process")
+    with runs.alone(str(tmp_path / "both")), busy:
+        run_command(*argv)
+    assert not (tmp_path / "both" / SWEEP_FILE).exists() and not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_sweep_that_appeared_meanwhile_stays(sweep):
+    before = read(sweep.folder)
+    assert new_folder(sweep.recipe, "sweep") == sweep.folder
+    with pytest.raises(ValueError, match="has become another sweep's: the same command again goes on with that"):
+        Sweep.create(sweep.recipe, sweep.folder)
+    assert read(sweep.folder) == before
