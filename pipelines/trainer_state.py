@@ -73,6 +73,20 @@ class TrainerState:
             )
         return rate | {"loss_scale": scale}
 
+    def check(self, step: int) -> None:
+        """Looks at what a checkpoint of this step would keep; waits for the device.
+
+        Raises:
+            ValueError: a trained parameter is no number. A gradient can be none where the loss was one.
+        """
+        trained = {name: p for name, p in self.segmentor.named_parameters() if p.requires_grad}
+        finite = torch.stack([p.detach().isfinite().all() for p in trained.values()]).tolist()
+        if not all(finite):
+            raise ValueError(
+                f"{list(trained)[finite.index(False)]} is no number after step {step}, though the losses were: lower "
+                "optimizer.lr or set train.precision=fp32; earlier checkpoints are kept"
+            )
+
     def averaged(self) -> AbstractContextManager:
         """The segmentor has the moving averages inside of this, if there are any."""
         return self.ema.swapped() if self.ema else nullcontext()

@@ -132,7 +132,7 @@ class Loop:
     def _validate(self, step: int) -> None:
         if not is_due(self.recipe, step):
             return
-        self.journal.check()
+        self._check(step)
         with self.state.averaged():
             self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
             if self.rank == 0:
@@ -177,7 +177,7 @@ class Loop:
         due = step == train.steps or step % train.checkpoint_every == 0 or is_due(self.recipe, step)
         if not (now or due):
             return
-        self.journal.check()
+        self._check(step)
         skipped = self.journal.all_skipped(self.device)
         if self.tracker:
             self.tracker.flush(_FLUSH_SECONDS)  # so that a run resumed from here has no gap
@@ -189,6 +189,10 @@ class Loop:
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         )
         self.clock.lap("checkpoint")
+
+    def _check(self, step: int) -> None:
+        self.journal.check()
+        self.state.check(step)
 
     def _save(self, step: int, skipped: int) -> Checkpoint:
         folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))

@@ -76,6 +76,18 @@ def test_a_run_that_only_overflows_ends():
         state.metrics()
 
 
+def test_weights_that_are_no_number_are_not_kept():
+    """The loss is 1, and its gradient is none: that of a root at 0."""
+    state, _ = state_of("fp32")
+    state.check(1)
+    loss = 1 + (0 * weights(state).sum()).abs().sqrt()
+    assert loss.item() == 1
+    state.backward(loss)
+    state.update()
+    with pytest.raises(ValueError, match=r"^decode_head.conv_seg.weight is no number after step 2, .*kept$"):
+        state.check(2)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("ema", [None, 0.5])
 def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema):

@@ -48,6 +48,21 @@ def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
     assert bool(put) == kept
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_weights_that_are_no_number_are_neither_reported_nor_scored(monkeypatch, rank):
+    """On every rank: one that reports waits for the others."""
+    loop, report = object.__new__(Loop), mock.Mock()
+    loop.recipe = parse_recipe({"model": OWN, "train": {"steps": 9, "validate_every": 2}, "data": {"val": "/nowhere"}})
+    loop.rank, loop.journal, loop.state = rank, mock.Mock(), mock.Mock()
+    loop.state.check.side_effect = ValueError("no number")
+    monkeypatch.setattr(worker.ray.train, "report", report)
+    for look in (loop._validate, loop._checkpoint):
+        with pytest.raises(ValueError, match="no number"):
+            look(2)
+    loop.journal.check.assert_called_with()
+    assert not report.called and not loop.state.averaged.called
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
