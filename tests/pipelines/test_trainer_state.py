@@ -68,6 +68,18 @@ def test_an_overflow_leaves_weights_alone_and_the_schedule_goes_on():
     assert not torch.equal(weights(state), before)
 
 
+@pytest.mark.parametrize("factor", [0.1, 1.0, 3.0])
+def test_the_rate_of_the_backbone_is_told_where_it_is_another(factor):
+    model = {"vfm": {"name": "vit_tiny", "img_size": 64}, "adapter": {"type": "full"}, "decode_head": {"type": "linear"}}
+    optimizer = {"lr": 1e-3, "warmup_steps": 4, "backbone_lr_factor": factor}
+    recipe = parse_recipe({"model": model, "train": {"precision": "fp32", "steps": 10}, "optimizer": optimizer})
+    state = TrainerState(build_segmentor(recipe.model_section()), recipe, CPU)
+    for _ in range(4):
+        step(state, 1.0)
+    rates = {"lr": 1e-3} if factor == 1 else {"lr": 1e-3, "lr_backbone": 1e-3 * factor}
+    assert state.metrics() == pytest.approx(rates, rel=1e-4)
+
+
 def test_a_run_that_only_overflows_ends():
     state, _ = state_of("fp16")
     for _ in range(33):
