@@ -189,7 +189,8 @@ class StopAtMistakes(UserCallback):
 
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
     try:
-        with preemption.on_sigterm(run.folder, end=partial(tracking.end_run, run.mlflow_run_id, "KILLED")):
+        end = partial(tracking.end_run, run.mlflow_run_id, "KILLED")
+        with preemption.on_sigterm(run.folder, run.recipe.train.steps, end):
             result = trainer.fit()
     except TrainingFailedError as error:
         tracking.end_run(run.mlflow_run_id, "FAILED")

@@ -158,8 +158,10 @@ class Loop:
         self.tracker.tags({"best.step": str(step), "best.chosen_on": chosen_on})
 
     def _asked_to_stop(self, step: int) -> bool:
-        """The same answer on every rank, so several ranks only ask when they wait for one another anyway."""
-        if step == self.recipe.train.steps or (self.world_size > 1 and not self.journal.due(step)):
+        """The same answer on every rank, so several ranks only ask when they wait for one another anyway: on CPUs they
+        always do."""
+        free = self.world_size > 1 and self.device.type != "cpu"
+        if step == self.recipe.train.steps or (free and not self.journal.due(step)):
             return False
         asked = self.bell.rings()
         if self.world_size == 1:
@@ -169,8 +171,11 @@ class Loop:
     def _stop(self, step: int) -> None:
         ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
         if self.tracker:
-            self.tracker.finish()
+            self.tracker.pictures.flush(_FLUSH_SECONDS)  # the numbers were, before the checkpoint
         preemption.saved(self.config["run_dir"], step)
+        if self.tracker:
+            self.tracker.finish()  # where MLflow is away the driver tries as long to end the run
+        preemption.wait_for_the_end()
 
     def _checkpoint(self, step: int, now: bool = False) -> None:
         train = self.recipe.train
@@ -185,7 +190,7 @@ class Loop:
         ray.train.report(
             metrics,
             checkpoint=self._save(step, skipped) if self.rank == 0 else None,
-            checkpoint_dir_name=f"step_{step:06d}",
+            checkpoint_dir_name=runs.step_name(step),
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         )
         self.clock.lap("checkpoint")

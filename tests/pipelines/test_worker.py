@@ -63,6 +63,29 @@ def test_weights_that_are_no_number_are_neither_reported_nor_scored(monkeypatch,
     assert not report.called and not loop.state.averaged.called
 
 
+@pytest.mark.parametrize(("device", "workers", "asks"), [("cpu", 1, True), ("cpu", 2, True), ("cuda", 2, False)])
+def test_workers_ask_whether_to_stop_where_they_wait_for_one_another(monkeypatch, device, workers, asks):
+    """At a step that is not told of."""
+    loop = object.__new__(Loop)
+    loop.recipe, loop.device, loop.world_size = parse_recipe({"model": OWN}), torch.device(device), workers
+    loop.journal, loop.bell = mock.Mock(), mock.Mock()
+    loop.journal.due.return_value, loop.bell.rings.return_value = False, True
+    monkeypatch.setattr(worker, "mean_over_ranks", lambda values: values)
+    assert loop._asked_to_stop(3) == asks
+    assert not loop._asked_to_stop(loop.recipe.train.steps)
+
+
+def test_the_driver_hears_of_a_checkpoint_before_the_long_wait_for_mlflow(monkeypatch):
+    loop, calls = object.__new__(Loop), mock.Mock()
+    loop.config, loop.tracker = {"run_dir": "/run"}, calls.tracker
+    monkeypatch.setattr(worker.ray.train, "get_all_reported_checkpoints", calls.committed)
+    monkeypatch.setattr(worker, "preemption", calls.preemption)
+    loop._stop(3)
+    told = [name for name, *_ in calls.method_calls]
+    assert told.index("committed") < told.index("preemption.saved") < told.index("tracker.finish")
+    assert told[-1] == "preemption.wait_for_the_end"
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
