@@ -12,14 +12,16 @@ from rein_core.checkpoint import save_checkpoint
 CPU = torch.device("cpu")
 
 
-def state_of(precision: str, ema: float | None = None, clip: float | None = None) -> tuple[TrainerState, Recipe]:
+def state_of(
+    precision: str, ema: float | None = None, clip: float | None = None, warmup: int = 0
+) -> tuple[TrainerState, Recipe]:
     model = {
         "vfm": {"name": "vit_tiny", "img_size": 64},
         "adapter": {"type": "none"},
         "decode_head": {"type": "linear"},
     }
     train = {"precision": precision, "steps": 10, "ema_decay": ema}
-    recipe = parse_recipe({"model": model, "train": train, "optimizer": {"clip_grad": clip}})
+    recipe = parse_recipe({"model": model, "train": train, "optimizer": {"clip_grad": clip, "warmup_steps": warmup}})
     torch.manual_seed(0)
     return TrainerState(build_segmentor(recipe.model_section()), recipe, CPU), recipe
 
@@ -70,7 +72,11 @@ def test_an_overflow_leaves_weights_alone_and_the_schedule_goes_on():
 
 @pytest.mark.parametrize("factor", [0.1, 1.0, 3.0])
 def test_the_rate_of_the_backbone_is_told_where_it_is_another(factor):
-    model = {"vfm": {"name": "vit_tiny", "img_size": 64}, "adapter": {"type": "full"}, "decode_head": {"type": "linear"}}
+    model = {
+        "vfm": {"name": "vit_tiny", "img_size": 64},
+        "adapter": {"type": "full"},
+        "decode_head": {"type": "linear"},
+    }
     optimizer = {"lr": 1e-3, "warmup_steps": 4, "backbone_lr_factor": factor}
     recipe = parse_recipe({"model": model, "train": {"precision": "fp32", "steps": 10}, "optimizer": optimizer})
     state = TrainerState(build_segmentor(recipe.model_section()), recipe, CPU)
@@ -102,14 +108,16 @@ def test_weights_that_are_no_number_are_not_kept():
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("ema", [None, 0.5])
-def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema):
-    state, recipe = state_of(precision, ema)
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema, warmup):
+    """Killed after 3 steps, so in the warm-up; its end is the step after the next."""
+    state, recipe = state_of(precision, ema, warmup=warmup)
     for factor in (1.0, float("inf") if precision == "fp16" else 2.0, -3.0):
         step(state, factor)
     with state.averaged():
         save_checkpoint(tmp_path / "checkpoint", state.segmentor, recipe.model_dump(mode="json"), {})
         state.save(tmp_path / "checkpoint", 3, skipped=7)
-    resumed, _ = state_of(precision, ema)
+    resumed, _ = state_of(precision, ema, warmup=warmup)
     assert resumed.load(tmp_path / "checkpoint") == 3 and resumed.skipped == 7
     assert resumed.metrics() == state.metrics()
     assert resumed.scaler.state_dict() == state.scaler.state_dict()
