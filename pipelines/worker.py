@@ -49,10 +49,18 @@ def train_worker(config: dict[str, Any]) -> dict[str, float]:
 
     Returns:
         The last validation's metrics.
+
+    Raises:
+        ValueError: training came to an end to which it would come again.
+        RuntimeError: this worker can't begin.
     """
     quiet()
     torch.set_num_threads(config["threads"])
-    return Loop(parse_recipe(config["recipe"]), config).run()
+    try:
+        loop = Loop(parse_recipe(config["recipe"]), config)
+    except ValueError as error:  # the driver could: another try may, such as to fetch weights on this node
+        raise RuntimeError(f"a worker can't begin: {one_line(error)}") from error
+    return loop.run()
 
 
 class Loop:

@@ -15,7 +15,7 @@ from pipelines.clock import Clock
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
 from pipelines.train import check_window
-from pipelines.worker import Loop, Step, build_for_training, to_mmseg
+from pipelines.worker import Loop, Step, build_for_training, to_mmseg, train_worker
 from rein_core import build_segmentor
 
 HEAD = {"type": "FCNHead", "num_convs": 1, "num_classes": 19, "norm_cfg": {"type": "BN"}, "channels": 8}
@@ -46,6 +46,17 @@ def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
     monkeypatch.setattr(worker.runs, "put_best", lambda *given: put.append(given))
     loop._keep_best(3)
     assert bool(put) == kept
+
+
+def test_a_worker_that_cant_begin_is_no_mistake_of_the_user(monkeypatch):
+    """The driver could, so it is tried again, unlike what training itself comes to."""
+    monkeypatch.setattr(worker, "Loop", mock.Mock(side_effect=ValueError("weights\ncan't be fetched")))
+    config = {"recipe": {}, "threads": torch.get_num_threads()}
+    with pytest.raises(RuntimeError, match="^a worker can't begin: weights can't be fetched$"):
+        train_worker(config)
+    monkeypatch.setattr(worker, "Loop", mock.Mock(**{"return_value.run.side_effect": ValueError("no number")}))
+    with pytest.raises(ValueError, match="^no number$"):
+        train_worker(config)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
