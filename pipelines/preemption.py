@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from datasets import storage
+from pipelines.runs import last_checkpoint, step_name
 from pipelines.terminal import say
 
 EXIT_CODE = 128 + signal.SIGTERM
@@ -39,16 +40,24 @@ class Bell:
 
 
 def saved(folder: str, step: int) -> None:
-    """Tells the driver that the checkpoint of this step is committed, and waits for the end; for workers."""
+    """Tells the driver that the checkpoint of this step is committed; for workers."""
     storage.write_json(folder, _SAVED, {"step": step})
+
+
+def wait_for_the_end() -> None:
+    """Sleeps, as the driver stops the run; for workers."""
     time.sleep(_PATIENCE)
 
 
 @contextmanager
-def on_sigterm(folder: str, end: Callable[[], None]) -> Iterator[None]:
+def on_sigterm(folder: str, last_step: int, end: Callable[[], None]) -> Iterator[None]:
     """Inside of this SIGTERM lets the workers save, calls `end` and exits with 143; for the driver.
 
-    Where Python allows no handlers, outside of the main thread, SIGTERM keeps its meaning.
+    Workers in their last step answer nobody: then it waits for that step's checkpoint. Where Python allows no handlers,
+    outside of the main thread, SIGTERM keeps its meaning.
+
+    Args:
+        last_step: of the run.
     """
     storage.delete(folder, [_ASKED, _SAVED])
     if threading.current_thread() is not threading.main_thread():
@@ -59,7 +68,7 @@ def on_sigterm(folder: str, end: Callable[[], None]) -> Iterator[None]:
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         say("SIGTERM: saving a checkpoint")
-        step = _wait_until_saved(folder)
+        step = _wait_until_saved(folder, last_step)
         try:
             end()
         except Exception as error:  # whatever MLflow raises: the exit code must say what happened
@@ -78,14 +87,16 @@ def on_sigterm(folder: str, end: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait_until_saved(folder: str) -> int | None:
+def _wait_until_saved(folder: str, last_step: int) -> int | None:
     deadline, asked = time.monotonic() + _PATIENCE, False
     while time.monotonic() < deadline:
-        with suppress(OSError):  # the store may be away for a while
+        with suppress(OSError, ValueError):  # the store may be away for a while, or Ray be writing
             if not asked:
                 storage.write_json(folder, _ASKED, {})
                 asked = True
             if said := storage.read_json(folder, _SAVED):
                 return said["step"]
+            if (last_checkpoint(folder) or "").endswith(step_name(last_step)):
+                return last_step
         time.sleep(0.5)
     return None

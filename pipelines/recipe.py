@@ -22,7 +22,8 @@ def load_recipe(path: str, overrides: list[str] | None = None) -> Recipe:
     NAME_smoke, where there is no such file, is recipe NAME made small by pipelines/recipes/_smoke.py.
 
     Raises:
-        ValueError: an unknown key (with the nearest valid one) or a wrong value (with the reason).
+        ValueError: an unknown key (with the nearest valid one), a wrong value (with the reason), or a file that is no
+            recipe.
         FileNotFoundError: no such recipe.
     """
     return _merged(_config(path), overrides or [])
@@ -35,9 +36,14 @@ def change_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:
 
 def _merged(config: Config, overrides: list[str]) -> Recipe:
     changes = dict(_override(item) for item in overrides)
-    for part in ("adapter", "decode_head"):
-        _start_anew(config, part, changes.get(f"model.{part}.type"))
-    config.merge_from_dict(changes)
+    try:
+        for part in ("adapter", "decode_head"):
+            _start_anew(config, part, changes.get(f"model.{part}.type"))
+        config.merge_from_dict(changes)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"--set {' --set '.join(overrides)}: what is before a dot must be a section of the recipe ({error})"
+        ) from error
     return parse_recipe(config.to_dict())
 
 
@@ -71,7 +77,10 @@ def _find(path: str) -> Path | None:
 
 
 def _read(file: Path) -> Config:
-    return Config.fromfile(str(file), lazy_import=False)
+    try:
+        return Config.fromfile(str(file), lazy_import=False)
+    except Exception as error:  # a recipe is a program, which may raise anything
+        raise ValueError(f"recipe {file}: correct it: {type(error).__name__}: {error}") from error
 
 
 def _smaller(config: Config, name: str) -> Config:

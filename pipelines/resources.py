@@ -1,5 +1,6 @@
 """What each training worker and its decoding tasks may hold of the cluster, checked before anything is started."""
 
+import math
 from dataclasses import dataclass
 
 from pipelines.settings import Recipe
@@ -86,28 +87,52 @@ def _with_gpus(
         return Resources(per_worker, recipe.data.cpus_per_worker, threads=1)
     left = _cpus(nodes) / workers - per_worker["CPU"]
     data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
-    return _checked(Resources(per_worker, data_cpus, threads=1), workers, nodes)
+    share = _checked(Resources(per_worker, data_cpus, threads=1), workers, nodes)
+    if (fit := _held(nodes, per_worker)) < needed:
+        raise ValueError(
+            f"train.num_workers: {needed} workers need a CPU beside each GPU, and the nodes hold {fit}: set fewer, or "
+            "offer Ray more CPUs on the GPU nodes"
+        )
+    return share
 
 
 def _without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int) -> Resources:
-    workers, cpus = recipe.train.num_workers * concurrent, _cpus(nodes)
     if recipe.train.min_workers:
         return _elastic_without(recipe, nodes, concurrent)
-    worker_cpus = round(min(cpus / 2 / workers, cpus / 2), 2)
+    workers, cpus = recipe.train.num_workers * concurrent, _cpus(nodes)
+    worker_cpus, threads = on_cpus(nodes, workers, 0.5)
     left = (cpus - worker_cpus * workers) / workers
     data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
-    return _checked(Resources({"CPU": worker_cpus}, data_cpus, threads=max(1, int(cpus / workers))), workers, nodes)
+    return _checked(Resources({"CPU": worker_cpus}, data_cpus, threads), workers, nodes)
+
+
+def on_cpus(nodes: list[dict[str, float]], workers: int, part: float) -> tuple[float, int]:
+    """The most CPUs that each of so many equal workers can hold, all of them no more than this part of the cluster's
+    and each within a node; and torch's threads in each."""
+    sizes = [node["CPU"] for node in nodes if node.get("CPU")]
+    most = sum(sizes) * part / workers
+    shares = {size / count for size in sizes for count in range(1, workers + 1)} | {most}
+    fitting = [share for share in shares if 0 < share <= most and _held(nodes, {"CPU": share}) >= workers]
+    each = max(fitting, default=0.0)
+    smallest = min((size for size in sizes if size >= each), default=1.0)
+    return _down(each), max(1, int(min(sum(sizes) / workers, smallest)))
+
+
+def _down(cpus: float) -> float:
+    """In hundredths: rounded up, one worker fewer might fit a node."""
+    return math.floor(cpus * 100 + 1e-6) / 100
 
 
 def _elastic_without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int) -> Resources:
     """One worker a node: two on one, after a loss of others, would hold all its CPUs, and nothing would decode."""
     least, most = recipe.train.min_workers * concurrent, recipe.train.num_workers * concurrent
-    if least > len(nodes):
+    sizes = sorted((node["CPU"] for node in nodes if node.get("CPU")), reverse=True)  # a head may offer none
+    if least > len(sizes):
         raise ValueError(
             f"train.min_workers: on CPUs elastic training takes one worker a node, and {least} workers are more than "
-            f"the {len(nodes)} nodes: set fewer"
+            f"the {len(sizes)} nodes with CPUs: set fewer"
         )
-    smallest = sorted((node.get("CPU", 0.0) for node in nodes), reverse=True)[:most][-1]
+    smallest = sizes[:most][-1]
     left = round((1 - _PER_NODE) * smallest, 2)
     data_cpus = min(left, recipe.data.cpus_per_worker or left)
     share = Resources({"CPU": round(_PER_NODE * smallest, 2)}, data_cpus, threads=max(1, int(smallest)))
@@ -120,6 +145,11 @@ def _checked(share: Resources, workers: int, nodes: list[dict[str, float]]) -> R
             f"train.num_workers: {workers} workers are too many for {_cpus(nodes):g} CPUs: some must decode images"
         )
     return share
+
+
+def _held(nodes: list[dict[str, float]], worker: dict[str, float]) -> int:
+    """How many of these workers the nodes hold, each within a node."""
+    return sum(int(min(node.get(name, 0.0) / part for name, part in worker.items()) + 1e-6) for node in nodes)
 
 
 def _cpus(nodes: list[dict[str, float]]) -> float:

@@ -116,6 +116,11 @@ def alone(folder: str) -> Iterator[None]:
         lock.release()
 
 
+def step_name(step: int) -> str:
+    """The name of a checkpoint's folder in that of its run."""
+    return f"step_{step:06d}"
+
+
 def last_checkpoint(folder: str) -> str | None:
     """The last committed checkpoint of the run in this folder, which is its path or URI; None if there is none."""
     result = _result(folder)

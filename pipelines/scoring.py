@@ -14,6 +14,7 @@ from torch import nn
 from datasets.labels import CITYSCAPES, LABEL_SPACES, LabelSpace
 from datasets.shards import Shards, decode
 from pipelines import models
+from pipelines.resources import on_cpus
 from pipelines.terminal import duration, say
 from rein_core import predict_labels, predict_probabilities
 from rein_core.boundary import BoundaryMeter
@@ -201,14 +202,14 @@ def score_by_actors(
     any, else on its share of the CPUs. An actor that dies is replaced, and its samples are scored again."""
     import ray
 
-    resources = ray.cluster_resources()
-    cpus = resources["CPU"] / workers
-    share = {"num_gpus": 1} if resources.get("GPU") else {"num_cpus": 0.6 * cpus}  # Ray Data needs some of each CPU
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, threads = on_cpus(nodes, workers, 0.6)  # Ray Data needs some
+    share = {"num_gpus": 1} if any(node.get("GPU") for node in nodes) else {"num_cpus": cpus}
     tasks = [{"domain": place, "index": i} for place, domain in enumerate(domains) for i in domain.indices]
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items(tasks, override_num_blocks=min(len(tasks), 16 * workers)).map_batches(
         Scorer,
-        fn_constructor_args=(model, vfm_weights, domains, protocol, mlflow.get_tracking_uri(), max(1, int(cpus))),
+        fn_constructor_args=(model, vfm_weights, domains, protocol, mlflow.get_tracking_uri(), threads),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
         **share,

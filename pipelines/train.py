@@ -12,7 +12,7 @@ import numpy as np
 import ray
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 from torch import nn
 
 from datasets import overlap
@@ -111,7 +111,7 @@ def train(
             **run.storage_arguments(),
             failure_config=FailureConfig(max_failures=recipe.train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
-            callbacks=callbacks,
+            callbacks=[*(callbacks or []), StopAtMistakes()],
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
@@ -176,9 +176,21 @@ def check_window(segmentor: nn.Module, recipe: Recipe) -> None:
         ) from error
 
 
+class StopAtMistakes(UserCallback):
+    """Ends a run whose worker raised a ValueError, such as of damaged data or of a loss that is no number: started
+    again, it would come to the same error. Other failures are tried again."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """In Train's controller, which restarts the workers unless this raises an error of its own kind."""
+        for error in worker_exceptions.values():
+            if isinstance(error, ValueError):
+                raise ControllerError(error)
+
+
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
     try:
-        with preemption.on_sigterm(run.folder, end=partial(tracking.end_run, run.mlflow_run_id, "KILLED")):
+        end = partial(tracking.end_run, run.mlflow_run_id, "KILLED")
+        with preemption.on_sigterm(run.folder, run.recipe.train.steps, end):
             result = trainer.fit()
     except TrainingFailedError as error:
         tracking.end_run(run.mlflow_run_id, "FAILED")

@@ -27,7 +27,7 @@ class TrainerState:
     """
 
     def __init__(self, segmentor: nn.Module, recipe: Recipe, device: torch.device):
-        self.segmentor, self.clip_grad = segmentor, recipe.optimizer.clip_grad
+        self.segmentor, self.settings = segmentor, recipe.optimizer
         self.optimizer, self.schedule = build_optimizer(segmentor, recipe.optimizer, recipe.train.steps)
         self.grad_norm: Tensor | None = None
         self.skipped = 0  # damaged samples that were replaced before the loaded checkpoint, over all ranks
@@ -45,9 +45,10 @@ class TrainerState:
         Args:
             measure: whether `metrics` will tell the gradient's norm.
         """
-        if self.clip_grad or measure:
+        if self.settings.clip_grad or measure:
             self.scaler.unscale_(self.optimizer)
-            self.grad_norm = nn.utils.clip_grad_norm_(self.segmentor.parameters(), self.clip_grad or math.inf)
+            largest = self.settings.clip_grad or math.inf
+            self.grad_norm = nn.utils.clip_grad_norm_(self.segmentor.parameters(), largest)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -56,22 +57,41 @@ class TrainerState:
             self.ema.update()
 
     def metrics(self) -> dict[str, float]:
-        """The learning rate, the norm of the last measured gradient, and float16's loss scale.
+        """Learning rates, the norm of the last measured gradient, and float16's loss scale.
 
         Raises:
             ValueError: the scaler has left out all steps for long.
         """
-        rate = {"lr": self.optimizer.param_groups[-1]["lr"]}
+        numbers = self._rates()
         if self.grad_norm is not None:
-            rate["grad_norm"] = self.grad_norm.item()
+            numbers["grad_norm"] = self.grad_norm.item()
         if not self.scaler.is_enabled():
-            return rate
+            return numbers
         scale = self.scaler.get_scale()
         if scale < _SMALLEST_SCALE:
             raise ValueError(
                 f"float16's gradients overflow even with a loss scale of {scale:.0e}: set train.precision=bf16 or fp32"
             )
-        return rate | {"loss_scale": scale}
+        return numbers | {"loss_scale": scale}
+
+    def _rates(self) -> dict[str, float]:
+        """`lr`, and `lr_backbone` where the VFM's own parameters are trained at another."""
+        names = {self.settings.lr * self.settings.backbone_lr_factor: "lr_backbone", self.settings.lr: "lr"}
+        return {names[group["initial_lr"]]: group["lr"] for group in self.optimizer.param_groups}
+
+    def check(self, step: int) -> None:
+        """Looks at what a checkpoint of this step would keep; waits for the device.
+
+        Raises:
+            ValueError: a trained parameter is no number. A gradient can be none where the loss was one.
+        """
+        trained = {name: p for name, p in self.segmentor.named_parameters() if p.requires_grad}
+        finite = torch.stack([p.detach().isfinite().all() for p in trained.values()]).tolist()
+        if not all(finite):
+            raise ValueError(
+                f"{list(trained)[finite.index(False)]} is no number after step {step}, though the losses were: lower "
+                "optimizer.lr or set train.precision=fp32; earlier checkpoints are kept"
+            )
 
     def averaged(self) -> AbstractContextManager:
         """The segmentor has the moving averages inside of this, if there are any."""

@@ -49,10 +49,18 @@ def train_worker(config: dict[str, Any]) -> dict[str, float]:
 
     Returns:
         The last validation's metrics.
+
+    Raises:
+        ValueError: training came to an end to which it would come again.
+        RuntimeError: this worker can't begin.
     """
     quiet()
     torch.set_num_threads(config["threads"])
-    return Loop(parse_recipe(config["recipe"]), config).run()
+    try:
+        loop = Loop(parse_recipe(config["recipe"]), config)
+    except ValueError as error:  # the driver could: another try may, such as to fetch weights on this node
+        raise RuntimeError(f"a worker can't begin: {one_line(error)}") from error
+    return loop.run()
 
 
 class Loop:
@@ -132,7 +140,7 @@ class Loop:
     def _validate(self, step: int) -> None:
         if not is_due(self.recipe, step):
             return
-        self.journal.check()
+        self._check(step)
         with self.state.averaged():
             self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
             if self.rank == 0:
@@ -158,8 +166,10 @@ class Loop:
         self.tracker.tags({"best.step": str(step), "best.chosen_on": chosen_on})
 
     def _asked_to_stop(self, step: int) -> bool:
-        """The same answer on every rank, so several ranks only ask when they wait for one another anyway."""
-        if step == self.recipe.train.steps or (self.world_size > 1 and not self.journal.due(step)):
+        """The same answer on every rank, so several ranks only ask when they wait for one another anyway: on CPUs they
+        always do."""
+        free = self.world_size > 1 and self.device.type != "cpu"
+        if step == self.recipe.train.steps or (free and not self.journal.due(step)):
             return False
         asked = self.bell.rings()
         if self.world_size == 1:
@@ -169,15 +179,18 @@ class Loop:
     def _stop(self, step: int) -> None:
         ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
         if self.tracker:
-            self.tracker.finish()
+            self.tracker.pictures.flush(_FLUSH_SECONDS)  # the numbers were, before the checkpoint
         preemption.saved(self.config["run_dir"], step)
+        if self.tracker:
+            self.tracker.finish()  # where MLflow is away the driver tries as long to end the run
+        preemption.wait_for_the_end()
 
     def _checkpoint(self, step: int, now: bool = False) -> None:
         train = self.recipe.train
         due = step == train.steps or step % train.checkpoint_every == 0 or is_due(self.recipe, step)
         if not (now or due):
             return
-        self.journal.check()
+        self._check(step)
         skipped = self.journal.all_skipped(self.device)
         if self.tracker:
             self.tracker.flush(_FLUSH_SECONDS)  # so that a run resumed from here has no gap
@@ -185,10 +198,14 @@ class Loop:
         ray.train.report(
             metrics,
             checkpoint=self._save(step, skipped) if self.rank == 0 else None,
-            checkpoint_dir_name=f"step_{step:06d}",
+            checkpoint_dir_name=runs.step_name(step),
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         )
         self.clock.lap("checkpoint")
+
+    def _check(self, step: int) -> None:
+        self.journal.check()
+        self.state.check(step)
 
     def _save(self, step: int, skipped: int) -> Checkpoint:
         folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))

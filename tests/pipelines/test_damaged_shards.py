@@ -13,7 +13,7 @@ RECIPE = "rein_dinov2_s_camvid_smoke"
 def test_damage_stops_a_run_or_is_skipped_and_counted(streets, in_files, tmp_path, run_command, spoil):
     """A sample beyond the first batch, then a cut file too; two workers, so the counts are sums over them."""
     changes = {"data.train": f"{in_files},{streets.game}", "data.val": "", "tracking.storage": tmp_path}
-    changes |= {"train.checkpoint_every": 100, "train.max_failures": 0, "train.num_workers": 2}
+    changes |= {"train.checkpoint_every": 100, "train.num_workers": 2}
     argv = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     sources, plan, _ = build_feed(load_recipe(RECIPE, argv[1::2]))
     picks = [plan.pick(position) for position in range(24)]

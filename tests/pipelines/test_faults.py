@@ -23,10 +23,15 @@ NOBODY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
 
 
 def settings(streets, storage: object, **changes) -> list[str]:
+    """With all that a run has to find again when it goes on: average, warm-up, plan of several sources."""
     values = {
-        "data.train": streets.game,
+        "data.train": f"{streets.game},{streets.camera}",
+        "data.weights": "2,1",
+        "data.rare_class_temperature": 0.1,
         "tracking.storage": storage,
+        "optimizer.warmup_steps": 40,
         "train.steps": STEPS,
+        "train.precision": "fp32",
         "train.ema_decay": 0.9,
         "train.checkpoint_every": 4,
         **changes,

@@ -1,6 +1,7 @@
 """Recipes: every file is valid, and a wrong key or value is named with the nearest valid one."""
 
 import json
+import re
 
 import pytest
 
@@ -120,6 +121,43 @@ def test_hub_names_and_uris_stay_as_they_are(weights):
 def test_an_override_without_a_value():
     with pytest.raises(ValueError, match="write key=value"):
         load_recipe("rein_dinov2_l_512", ["train.steps"])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.steps.x=5"],
+        ["data.augment=None", "data.augment.crop_size=(64,64)"],
+        ["model.adapter=none", "model.adapter.type=lora"],
+        ["model=None", "model.adapter.type=lora"],
+        ["data.train=[]", "data.train.0=x"],
+    ],
+)
+def test_overrides_that_dont_fit_together_are_named(overrides):
+    with pytest.raises(ValueError, match=f"^--set {re.escape(overrides[0])}.*before a dot must be a section"):
+        load_recipe("rein_dinov2_s_camvid_smoke", overrides)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("a.py", "train = dict(steps=", "SyntaxError: .*line 1"),
+        ("a.py", "train = dict(steps=many)", "NameError: name 'many'"),
+        ("a.py", "import no_such_module", "ModuleNotFoundError: .*no_such_module"),
+        ("a.py", "_base_ = 'nowhere.py'", "nowhere.py"),
+        ("a.py", "_base_ = 'a.py'", "RecursionError"),
+        ("a.py", f"_base_ = ['{RECIPES}/demo.py', '{RECIPES}/rein_dinov2_l_512.py']", "KeyError: .*Duplicate"),
+        ("a.py", "x = 1 / 0", "ZeroDivisionError"),
+        ("a.yaml", "train: [", "ParserError"),
+        ("a.json", "{", "JSONDecodeError"),
+        ("a.json", "[1, 2]", "'list' object"),
+        ("a.txt", "name", "only py/yml"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path, file, text, reason):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ValueError, match=f"(?is)^recipe {tmp_path}/{file}: correct it: .*{reason}"):
+        load_recipe(str(tmp_path / file))
 
 
 def test_an_unknown_recipe_names_the_known_ones():

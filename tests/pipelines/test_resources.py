@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.recipe import parse_recipe
-from pipelines.resources import runs_that_fit, share
+from pipelines.resources import on_cpus, runs_that_fit, share
 
 
 def recipe(workers: int, data: dict | None = None, **train):
@@ -21,6 +21,49 @@ def test_workers_and_decoding_fit(workers, nodes):
     assert got.data_cpus >= 0.1 and got.threads >= 1
     assert got.use_gpu == (nodes is GPUS)
     assert not share(recipe(workers, use_gpu=False), nodes).use_gpu
+
+
+SHAPES = [
+    [8.0] * 3,
+    [0.0, 8.0, 8.0, 8.0],
+    [2.0] * 4,
+    [4.0, 32.0],
+    [1.0, 1.0, 64.0],
+    [3.0, 3.0, 3.0],
+    [7.0, 5.0, 2.0, 0.0],
+]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("sizes", SHAPES)
+@pytest.mark.parametrize("part", [0.5, 0.6])
+def test_each_worker_on_cpus_fits_a_node(sizes, workers, part):
+    cpus, threads = on_cpus([{"CPU": size} for size in sizes], workers, part)
+    assert sum(int(size // cpus) for size in sizes) >= workers
+    assert 0 < workers * cpus <= part * sum(sizes) + 1e-6
+    assert 1 <= threads <= max(sizes)
+
+
+def test_a_worker_takes_no_more_than_the_node_that_holds_it():
+    assert share(recipe(1), [{"CPU": 8.0}] * 3).worker == {"CPU": 8.0}
+    assert share(recipe(1), [{"CPU": 8.0}] * 3).threads == 8
+    assert on_cpus([{"CPU": 16.0}] * 2, 1, 0.6) == (16.0, 16)
+    assert share(recipe(3), [{"CPU": 3.0}] * 2 + [{"CPU": 2.0}]).worker == {"CPU": 1.33}
+    assert share(recipe(3), [{"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 32.0}]).worker == {"CPU": 6.0}
+
+
+def test_a_head_without_cpus_holds_no_worker():
+    nodes = [{}, {"CPU": 8.0}, {"CPU": 0.0}, {"CPU": 8.0}]
+    assert share(recipe(3, min_workers=1), nodes).worker == {"CPU": 4.8}
+    with pytest.raises(ValueError, match="3 workers are more than the 2 nodes with CPUs"):
+        share(recipe(3, min_workers=3), nodes)
+
+
+def test_gpus_whose_node_has_too_few_cpus():
+    nodes = [{"CPU": 1.0, "GPU": 4.0}, {"CPU": 24.0}]
+    with pytest.raises(ValueError, match="2 workers need a CPU beside each GPU, and the nodes hold 1"):
+        share(recipe(2), nodes)
+    assert share(recipe(2, min_workers=1), nodes).use_gpu and share(recipe(1), nodes).use_gpu
 
 
 def test_what_does_not_fit_is_refused():
@@ -57,7 +100,7 @@ def test_elastic_on_cpus_is_one_worker_a_node():
     got = share(recipe(2, min_workers=1), nodes)
     assert all(2 * got.worker["CPU"] > node["CPU"] for node in nodes[:2]) and got.worker["CPU"] < 4
     assert share(recipe(4, min_workers=1), nodes[:1]).worker["CPU"] == 1.2, "as many as there are"
-    with pytest.raises(ValueError, match="4 workers are more than the 3 nodes"):
+    with pytest.raises(ValueError, match="4 workers are more than the 3 nodes with CPUs"):
         share(recipe(4, min_workers=4), nodes)
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from pipelines.models import resolve
 from pipelines.recipe import load_recipe
 from pipelines.runs import Run
+from pipelines.train import train
 from rein_core.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,13 +123,14 @@ def logged(storage: Path, result: dict, name: str = "loss") -> list[tuple[int, f
 
 
 def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
-    """One worker with batches of 4, and two with 2 each: the same losses over 20 steps, up to rounding.
+    """One worker with batches of 4, and two with 2 each, in float32: the same losses over 20 steps, up to rounding.
 
     Rounding grows, as it decides now and then which points and matches are near a tie: at first there is none of that.
     """
     curves = {}
     for workers in (1, 2):
         changes = {"train.num_workers": workers, "train.steps": 20, "optimizer.lr": 5e-4, "data.val": ""}
+        changes |= {"train.precision": "fp32"}
         result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
         curves[workers] = logged(tmp_path, result)
     assert [step for step, _ in curves[1]] == [step for step, _ in curves[2]] == list(range(1, 21))
@@ -178,11 +180,26 @@ def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, r
 
 
 def test_a_loss_that_is_no_number_stops_the_run(streets, tmp_path, run_command):
-    changes = {"optimizer.lr": 1e30, "train.max_failures": 0, "train.log_every": 4, "train.checkpoint_every": 100}
+    changes = {"optimizer.lr": 1e30, "train.log_every": 4, "train.checkpoint_every": 100}
     words = r"the loss is (nan|inf) at step [23], samples \d+, \d+, \d+, \d+: lower optimizer.lr"
     with pytest.raises(ValueError, match=words):
         run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
     assert not list(tmp_path.glob("*/step_*"))
+
+
+@pytest.mark.parametrize(("error", "starts"), [(ValueError, 1), (OSError, 2)])
+def test_only_what_may_be_otherwise_next_time_is_tried_again(streets, tmp_path, error, starts):
+    """By workers that leave a mark at each start."""
+
+    def fails(config: dict) -> None:
+        with open(tmp_path / "starts", "a") as marks:
+            marks.write("started\n")
+        raise error("two lines:\nthe reason")
+
+    recipe = load_recipe(RECIPE, settings(streets, tmp_path, **{"train.max_failures": 1})[1::2])
+    with pytest.raises(ValueError, match=rf"^training failed: .*the reason \(go on with --resume {tmp_path}"):
+        train(recipe, worker=fails)
+    assert (tmp_path / "starts").read_text().count("started") == starts
 
 
 @pytest.mark.parametrize(

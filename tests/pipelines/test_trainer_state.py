@@ -12,14 +12,16 @@ from rein_core.checkpoint import save_checkpoint
 CPU = torch.device("cpu")
 
 
-def state_of(precision: str, ema: float | None = None, clip: float | None = None) -> tuple[TrainerState, Recipe]:
+def state_of(
+    precision: str, ema: float | None = None, clip: float | None = None, warmup: int = 0
+) -> tuple[TrainerState, Recipe]:
     model = {
         "vfm": {"name": "vit_tiny", "img_size": 64},
         "adapter": {"type": "none"},
         "decode_head": {"type": "linear"},
     }
     train = {"precision": precision, "steps": 10, "ema_decay": ema}
-    recipe = parse_recipe({"model": model, "train": train, "optimizer": {"clip_grad": clip}})
+    recipe = parse_recipe({"model": model, "train": train, "optimizer": {"clip_grad": clip, "warmup_steps": warmup}})
     torch.manual_seed(0)
     return TrainerState(build_segmentor(recipe.model_section()), recipe, CPU), recipe
 
@@ -68,6 +70,22 @@ def test_an_overflow_leaves_weights_alone_and_the_schedule_goes_on():
     assert not torch.equal(weights(state), before)
 
 
+@pytest.mark.parametrize("factor", [0.1, 1.0, 3.0])
+def test_the_rate_of_the_backbone_is_told_where_it_is_another(factor):
+    model = {
+        "vfm": {"name": "vit_tiny", "img_size": 64},
+        "adapter": {"type": "full"},
+        "decode_head": {"type": "linear"},
+    }
+    optimizer = {"lr": 1e-3, "warmup_steps": 4, "backbone_lr_factor": factor}
+    recipe = parse_recipe({"model": model, "train": {"precision": "fp32", "steps": 10}, "optimizer": optimizer})
+    state = TrainerState(build_segmentor(recipe.model_section()), recipe, CPU)
+    for _ in range(4):
+        step(state, 1.0)
+    rates = {"lr": 1e-3} if factor == 1 else {"lr": 1e-3, "lr_backbone": 1e-3 * factor}
+    assert state.metrics() == pytest.approx(rates, rel=1e-4)
+
+
 def test_a_run_that_only_overflows_ends():
     state, _ = state_of("fp16")
     for _ in range(33):
@@ -76,16 +94,30 @@ def test_a_run_that_only_overflows_ends():
         state.metrics()
 
 
+def test_weights_that_are_no_number_are_not_kept():
+    """The loss is 1, and its gradient is none: that of a root at 0."""
+    state, _ = state_of("fp32")
+    state.check(1)
+    loss = 1 + (0 * weights(state).sum()).abs().sqrt()
+    assert loss.item() == 1
+    state.backward(loss)
+    state.update()
+    with pytest.raises(ValueError, match=r"^decode_head.conv_seg.weight is no number after step 2, .*kept$"):
+        state.check(2)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("ema", [None, 0.5])
-def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema):
-    state, recipe = state_of(precision, ema)
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema, warmup):
+    """Killed after 3 steps, so in the warm-up; its end is the step after the next."""
+    state, recipe = state_of(precision, ema, warmup=warmup)
     for factor in (1.0, float("inf") if precision == "fp16" else 2.0, -3.0):
         step(state, factor)
     with state.averaged():
         save_checkpoint(tmp_path / "checkpoint", state.segmentor, recipe.model_dump(mode="json"), {})
         state.save(tmp_path / "checkpoint", 3, skipped=7)
-    resumed, _ = state_of(precision, ema)
+    resumed, _ = state_of(precision, ema, warmup=warmup)
     assert resumed.load(tmp_path / "checkpoint") == 3 and resumed.skipped == 7
     assert resumed.metrics() == state.metrics()
     assert resumed.scaler.state_dict() == state.scaler.state_dict()

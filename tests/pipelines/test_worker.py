@@ -15,7 +15,7 @@ from pipelines.clock import Clock
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
 from pipelines.train import check_window
-from pipelines.worker import Loop, Step, build_for_training, to_mmseg
+from pipelines.worker import Loop, Step, build_for_training, to_mmseg, train_worker
 from rein_core import build_segmentor
 
 HEAD = {"type": "FCNHead", "num_convs": 1, "num_classes": 19, "norm_cfg": {"type": "BN"}, "channels": 8}
@@ -46,6 +46,55 @@ def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
     monkeypatch.setattr(worker.runs, "put_best", lambda *given: put.append(given))
     loop._keep_best(3)
     assert bool(put) == kept
+
+
+def test_a_worker_that_cant_begin_is_no_mistake_of_the_user(monkeypatch):
+    """The driver could, so it is tried again, unlike what training itself comes to."""
+    monkeypatch.setattr(worker, "Loop", mock.Mock(side_effect=ValueError("weights\ncan't be fetched")))
+    config = {"recipe": {}, "threads": torch.get_num_threads()}
+    with pytest.raises(RuntimeError, match="^a worker can't begin: weights can't be fetched$"):
+        train_worker(config)
+    monkeypatch.setattr(worker, "Loop", mock.Mock(**{"return_value.run.side_effect": ValueError("no number")}))
+    with pytest.raises(ValueError, match="^no number$"):
+        train_worker(config)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_weights_that_are_no_number_are_neither_reported_nor_scored(monkeypatch, rank):
+    """On every rank: one that reports waits for the others."""
+    loop, report = object.__new__(Loop), mock.Mock()
+    loop.recipe = parse_recipe({"model": OWN, "train": {"steps": 9, "validate_every": 2}, "data": {"val": "/nowhere"}})
+    loop.rank, loop.journal, loop.state = rank, mock.Mock(), mock.Mock()
+    loop.state.check.side_effect = ValueError("no number")
+    monkeypatch.setattr(worker.ray.train, "report", report)
+    for look in (loop._validate, loop._checkpoint):
+        with pytest.raises(ValueError, match="no number"):
+            look(2)
+    loop.journal.check.assert_called_with()
+    assert not report.called and not loop.state.averaged.called
+
+
+@pytest.mark.parametrize(("device", "workers", "asks"), [("cpu", 1, True), ("cpu", 2, True), ("cuda", 2, False)])
+def test_workers_ask_whether_to_stop_where_they_wait_for_one_another(monkeypatch, device, workers, asks):
+    """At a step that is not told of."""
+    loop = object.__new__(Loop)
+    loop.recipe, loop.device, loop.world_size = parse_recipe({"model": OWN}), torch.device(device), workers
+    loop.journal, loop.bell = mock.Mock(), mock.Mock()
+    loop.journal.due.return_value, loop.bell.rings.return_value = False, True
+    monkeypatch.setattr(worker, "mean_over_ranks", lambda values: values)
+    assert loop._asked_to_stop(3) == asks
+    assert not loop._asked_to_stop(loop.recipe.train.steps)
+
+
+def test_the_driver_hears_of_a_checkpoint_before_the_long_wait_for_mlflow(monkeypatch):
+    loop, calls = object.__new__(Loop), mock.Mock()
+    loop.config, loop.tracker = {"run_dir": "/run"}, calls.tracker
+    monkeypatch.setattr(worker.ray.train, "get_all_reported_checkpoints", calls.committed)
+    monkeypatch.setattr(worker, "preemption", calls.preemption)
+    loop._stop(3)
+    told = [name for name, *_ in calls.method_calls]
+    assert told.index("committed") < told.index("preemption.saved") < told.index("tracker.finish")
+    assert told[-1] == "preemption.wait_for_the_end"
 
 
 @pytest.mark.parametrize(
