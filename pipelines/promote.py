@@ -47,7 +47,7 @@ def _version(name: str, alias: str) -> str | None:
     try:
         return MlflowClient().get_model_version_by_alias(name, alias).version
     except MlflowException as error:
-        if error.error_code in tracking.UNKNOWN:
+        if error.error_code in refusals.UNKNOWN:
             return None
         raise ValueError(f"promote: MLflow at {refusals.where()}: {str(error).splitlines()[0]}") from error
 

@@ -1,4 +1,4 @@
-"""What an MLflow server that knows its users refuses, said in a line with the mend, and addresses without passwords."""
+"""Calls of MLflow: how long it is waited for, what it refuses, said in a line with the mend, and its address."""
 
 import re
 from collections.abc import Iterator
@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import mlflow
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import read_mlflow_creds
 
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
+_TRIES = 2
 _FORBIDDEN = "Permission denied"  # the answer of MLflow's basic-auth; a wrong host name has the same code
 
 
@@ -33,6 +36,18 @@ def asking() -> Iterator[None]:
     except MlflowException as error:
         reason = refusal(error, where()) or f"MLflow at {where()}: {str(error).splitlines()[0]}"
         raise ValueError(reason) from error
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """MLflow's usual seven tries take four minutes; who starts a command wants to know that nobody answers."""
+    before = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw()
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(before or _TRIES)
+    try:
+        yield
+    finally:
+        if before is None:
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
 
 
 def check_address(uri: str) -> None:

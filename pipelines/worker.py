@@ -26,7 +26,7 @@ from pipelines.preemption import Bell
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
 from pipelines.terminal import quiet, say
-from pipelines.tracking import Tracker
+from pipelines.tracker import Tracker
 from pipelines.trainer_state import TrainerState
 from pipelines.validation import is_due, validate
 from rein_core import build_segmentor

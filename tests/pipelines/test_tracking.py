@@ -9,7 +9,9 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import refusals, tracking
+from pipelines import tracker as tracker_module
 from pipelines.recipe import parse_recipe
+from pipelines.tracker import Tracker
 
 
 def test_each_storage_has_its_own_store(tmp_path, monkeypatch):
@@ -32,7 +34,7 @@ def test_artifacts_lie_beside_a_file_of_the_users_choice(tmp_path, monkeypatch):
 def test_metrics_and_pictures_arrive(tmp_path):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     run_id = tracking.create_run("first", recipe)
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, run_id))
+    tracker = Tracker(**tracking.worker_arguments(recipe, run_id))
     for step in (1, 2):
         tracker.metrics({"loss": 1 / step}, step)
     tracker.picture(np.zeros((4, 4, 3), np.uint8), "pictures/black.png")
@@ -48,7 +50,7 @@ def test_a_resumed_run_logs_no_step_twice(tmp_path):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     run_id = tracking.create_run("first", recipe)
     for steps in (range(1, 5), range(3, 7)):
-        tracker = tracking.Tracker(**tracking.worker_arguments(recipe, run_id))
+        tracker = Tracker(**tracking.worker_arguments(recipe, run_id))
         for step in steps:
             tracker.metrics({"loss": 10 * step} | ({"mIoU": 1.0} if step == 6 else {}), step)
         tracker.finish()
@@ -75,7 +77,7 @@ def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, monkeypatch):
 
 def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
     tracker.tags({"": "a tag without a name", "fine": "yes"})
     tracker.finish()
     assert tracker.client.get_run(tracker.run_id).data.tags["fine"] == "yes"
@@ -84,7 +86,7 @@ def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
 
 def test_a_number_that_is_refused_takes_no_others_with_it(tmp_path, capsys):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
     for step in (1, 2):
         tracker.metrics({"val/a/mIoU": 50.0 + step, "val//data/b/mIoU": 1.0, "val/(c)": 1.0, "mIoU": 40.0}, step)
     tracker.finish()
@@ -95,8 +97,8 @@ def test_a_number_that_is_refused_takes_no_others_with_it(tmp_path, capsys):
 
 def test_numbers_arrive_where_pictures_can_not(tmp_path, capsys, monkeypatch):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
-    monkeypatch.setattr(tracking, "_LAST_WAIT", 3)
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    monkeypatch.setattr(tracker_module, "_LAST_WAIT", 3)
     (tmp_path / "mlartifacts").write_text("a file where the folder of artifacts should be")
     tracker.picture(np.zeros((4, 4, 3), np.uint8), "black.png")
     tracker.metrics({"loss": 1.0}, 1)
@@ -114,7 +116,7 @@ def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     with mlflow_server(tmp_path, port):
         recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-        tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("lost", recipe)))
+        tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("lost", recipe)))
         tracker.metrics({"loss": 1.0}, 1)
         mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/another.db")  # a worker elsewhere knows the tracker's URI only
         tracker.picture(np.zeros((4, 4, 3), np.uint8), "pictures/black.png")
