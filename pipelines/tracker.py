@@ -1,6 +1,7 @@
 """Logging into an MLflow run that never stops a training."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -17,12 +18,15 @@ from pipelines.terminal import say
 _LAST_WAIT = 60
 _HOPELESS = (*UNKNOWN, "BAD_REQUEST")
 
+Numbers = tuple[dict[str, float], int, int]
+"""Values, their step, and when they were measured."""
+
 
 class Tracker:
     """Logs into an existing run from the first training worker, in the background and in order.
 
     While the server is away what is logged waits for it. A step that the run has already, from before it was killed
-    and resumed, is not logged twice.
+    and resumed, is not logged twice. What waits when it is killed is in its checkpoint, as `unsent`.
     """
 
     def __init__(self, uri: str, run_id: str):
@@ -30,14 +34,21 @@ class Tracker:
         self.numbers = Sender(f"MLflow at {self.address}")
         self.pictures = Sender(f"MLflow's artifact store at {self.address}")
         self._last: dict[str, int] = {}
+        self._unsent: deque[Numbers] = deque()
 
-    def metrics(self, values: dict[str, float], step: int) -> None:
-        """Numbers at a step."""
-        now = get_current_time_millis()
-        self._send(self.numbers, lambda: self._log(values, step, now))
+    def metrics(self, values: dict[str, float], step: int, now: int | None = None) -> None:
+        """Numbers at a step, and in milliseconds since 1970 when they were measured."""
+        numbers = {name: float(value) for name, value in values.items()}, step, now or get_current_time_millis()
+        self._unsent.append(numbers)
+        self._send(self.numbers, partial(self._log, *numbers))
+        self.numbers.send(self._unsent.popleft)
+
+    def unsent(self) -> list[Numbers]:
+        """What `metrics` was given and MLflow may not have yet."""
+        return list(self._unsent)
 
     def _log(self, values: dict[str, float], step: int, now: int) -> None:
-        new = [Metric(name, float(value), now, step) for name, value in values.items() if step > self._logged(name)]
+        new = [Metric(name, value, now, step) for name, value in values.items() if step > self._logged(name)]
         try:
             self._log_batch(new)
         except MlflowException as error:
@@ -95,7 +106,8 @@ class Tracker:
         """The last wait, for pictures too. The run stays open: who started it ends it."""
         deadline = time.monotonic() + _LAST_WAIT
         if not all([sender.flush(deadline - time.monotonic()) for sender in (self.numbers, self.pictures)]):
-            say(f"warning: MLflow did not answer for {_LAST_WAIT} s: the last results are lost")
+            lost = "the last results are lost, but numbers that train --resume sends"
+            say(f"warning: MLflow did not answer for {_LAST_WAIT} s: {lost}")
 
     def _send(self, sender: Sender, call: Callable[[], object]) -> None:
         def attempt() -> None:
