@@ -14,7 +14,8 @@ from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
 from pipelines.checkout import commit
-from pipelines.refusals import UNKNOWN, asking, at_once, check_address, refusal, where
+from pipelines.preemption import EXIT_CODE
+from pipelines.refusals import UNKNOWN, asking, at_once, check_address, refusal, tolerated, where
 from pipelines.settings import Recipe
 
 _LONGEST_PARAM = 500
@@ -133,14 +134,11 @@ def find_run(run_id: str | None) -> bool:
         raise ValueError(refusal(error, where()) or unknown) from error
 
 
-def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
-    """Marks a run that goes on as RUNNING, in the job that this is and with the code that this is.
+def check_run(run_id: str, recipe: Recipe, folder: str) -> None:
+    """Raises ValueError if a run that is to go on is not where the recipe says.
 
     Args:
-        folder: what was to go on, for the error.
-
-    Raises:
-        ValueError: the run is not where the recipe says.
+        folder: what is to go on, for the error.
     """
     configure(**place(recipe))
     if not find_run(run_id):
@@ -148,6 +146,14 @@ def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
             f"--resume {folder}: its MLflow run is not in {where()}: set MLFLOW_TRACKING_URI, tracking.offline and "
             "tracking.storage as they were"
         )
+
+
+def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
+    """Marks a run that goes on as RUNNING, in the job that this is and with the code that this is.
+
+    Nobody else may be at it: `runs.alone`. Raises ValueError as `check_run` does.
+    """
+    check_run(run_id, recipe, folder)
     with asking():
         MlflowClient().update_run(run_id, status="RUNNING")
         for name, value in (_job() | _resumed(run_id)).items():
@@ -167,8 +173,22 @@ def commits(run: Run) -> list[str]:
 
 
 def end_run(run_id: str, status: str) -> None:
-    """Marks a run FINISHED or FAILED."""
-    MlflowClient().set_terminated(run_id, status)
+    """Marks a run FINISHED, FAILED or KILLED. Where MLflow is away it stays open, and a warning says so."""
+    mend = f"run {run_id} stays open there: the same command with --resume ends it, or set it to {status} by hand"
+    with tolerated(mend), at_once():
+        MlflowClient().set_terminated(run_id, status)
+
+
+@contextmanager
+def killed_if_interrupted(run_id: str) -> Iterator[None]:
+    """Inside of this Ctrl-C, of which Ray makes a SystemExit while it trains, ends the run as KILLED."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if getattr(stop, "code", None) == EXIT_CODE:  # of SIGTERM, which has ended it
+            raise
+        end_run(run_id, "KILLED")
+        raise KeyboardInterrupt from None
 
 
 def open_children(run_id: str) -> list[str]:

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")
     with runs.alone(sweep.folder):
         if folder:
+            tracking.reopen_run(sweep.mlflow_run_id, recipe, folder)
             sweep.go_on()
         return _run(args, sweep)
 

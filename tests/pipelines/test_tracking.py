@@ -1,12 +1,16 @@
 """MLflow: stores don't leak into each other, and a lost server stops nothing."""
 
 import os
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
 from pipelines import refusals, tracking
 from pipelines import tracker as tracker_module
@@ -141,6 +145,40 @@ def test_an_unreachable_store_is_named_soon_and_passed_over_offline(tmp_path, mo
     assert time.monotonic() - started < 30 and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
     tracking.configure(str(tmp_path), offline=True)
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_store_that_takes_calls_and_is_silent_is_named_too(tmp_path, monkeypatch):
+    """Within a minute; MLflow itself would wait for two minutes, eight times."""
+    monkeypatch.setitem(refusals._PATIENCE, MLFLOW_HTTP_REQUEST_TIMEOUT, 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(tracking.configure, str(tmp_path))
+            with pytest.raises(ValueError, match="can't be used"):
+                asked.result(timeout=40)
+    assert not [name for name in os.environ if name.startswith("MLFLOW_HTTP_REQUEST")]
+
+
+def test_what_waits_at_a_checkpoint_is_sent_by_the_run_that_goes_on(tmp_path, monkeypatch):
+    """The server is away at the checkpoint of step 5, and the process dies before it is back."""
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    arguments = tracking.worker_arguments(recipe, tracking.create_run("gap", recipe))
+    tracker = Tracker(**arguments)
+    tracker.metrics({"loss": 10.0}, 1)
+    assert tracker.flush(30) and not tracker.unsent()
+    monkeypatch.setattr(tracker.client, "log_batch", Mock(side_effect=ConnectionError("away")))
+    for step in range(2, 6):
+        tracker.metrics({"loss": 10.0 * step}, step)
+    assert not tracker.flush(0.2)
+    resumed = Tracker(**arguments)
+    for numbers in [({"loss": 0.0}, 1, 5), *tracker.unsent()]:
+        resumed.metrics(*numbers)
+    for step in range(6, 9):
+        resumed.metrics({"loss": 10.0 * step}, step)
+    resumed.finish()
+    history = resumed.client.get_metric_history(resumed.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(step, 10.0 * step) for step in range(1, 9)]
+    assert [metric.timestamp for metric in history[1:5]] == [now for _, _, now in tracker.unsent()]
 
 
 def test_settings_become_dotted_params():
