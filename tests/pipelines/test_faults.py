@@ -126,25 +126,6 @@ def test_an_mlflow_server_that_is_away_for_a_while(
     assert_equal(undisturbed, tmp_path, result)
 
 
-def test_an_mlflow_server_that_is_away_at_the_end(streets, tmp_path, start_command, mlflow_server, free_port):
-    """The run ends well, with a warning; the same command then sends every step that is missing, and the model."""
-    port = free_port()
-    env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    argv = [*settings(streets, tmp_path / "runs", **{"train.steps": 60}), "--name", "streets"]
-    with mlflow_server(tmp_path, port):
-        run = start_command(*argv, env=env)
-        run.wait_for("step 2/60")
-    result = run.result()
-    assert result["metrics"]["step"] == 60 and result["model"] is None
-    assert "stays open there" in run.said and "has no model yet" in run.said and "Traceback" not in run.said
-    with mlflow_server(tmp_path, port):
-        again = start_command(*argv, env=env).result()
-    (tmp_path / "server.db").rename(tmp_path / "mlflow.db")
-    assert [step for step, _ in losses_of(tmp_path, again)] == list(range(1, 61))
-    status = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(result["mlflow_run_id"]).info.status
-    assert again["model"] == f"runs:/{result['mlflow_run_id']}/model" and status == "FINISHED"
-
-
 @pytest.fixture
 def store() -> Iterator[tuple[str, threading.Event]]:
     """The URI of a bucket of a real S3 server, and an event: while it is set the server refuses everything."""
