@@ -19,18 +19,23 @@ from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
 
 
-@pytest.fixture
-def recipe(tmp_path) -> Recipe:
-    settings = ["data.train=nowhere", "model.decode_head.type=linear", f"tracking.storage={tmp_path}"]
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> list[str]:
+    storage = tmp_path_factory.mktemp("runs")
+    return ["data.train=nowhere", "model.decode_head.type=linear", f"tracking.storage={storage}"]
+
+
+@pytest.fixture(scope="module")
+def recipe(settings) -> Recipe:
     return load_recipe("demo", settings)
 
 
 @pytest.fixture
-def run(recipe) -> Run:
+def run(recipe, tmp_path) -> Run:
     """One that has failed."""
-    made = Run.create(recipe, name="mine")
+    made = Run.create(recipe, name=tmp_path.name)
     tracking.end_run(made.mlflow_run_id, "FAILED")
-    return Run.find("mine", recipe)
+    return Run.find(made.name, recipe)
 
 
 def info(run: Run) -> RunInfo:
@@ -49,16 +54,15 @@ def train(monkeypatch, recipe, run) -> Callable[..., None]:
 
     def go_on(fit: Callable[[], None]) -> None:
         monkeypatch.setattr(training, "_fit", lambda *_: fit())
-        training.train(recipe, Run.find("mine", recipe))
+        training.train(recipe, Run.find(run.name, recipe))
 
     return go_on
 
 
-def test_a_command_that_is_refused_leaves_it(run, tmp_path, capsys):
-    """As the shards are not there, or another process is at the run."""
+def test_a_command_that_is_refused_leaves_it(run, settings, capsys):
+    """As the shards are not there."""
     before = info(run)
-    settings = ("data.train=nowhere", "model.decode_head.type=linear", f"tracking.storage={tmp_path}")
-    argv = ["train", "demo", "--name", "mine", *(word for each in settings for word in ("--set", each))]
+    argv = ["train", "demo", "--name", run.name, *(word for each in settings for word in ("--set", each))]
     assert main(argv) == 1 and "nowhere: no manifest" in capsys.readouterr().err
     assert (info(run).status, info(run).end_time) == ("FAILED", before.end_time)
 
@@ -88,7 +92,7 @@ def test_register_leaves_it(recipe, run, status, tmp_path):
     segmentor = build_segmentor(recipe.model_section())
     save_checkpoint(tmp_path / "checkpoint", segmentor, recipe.model_dump(mode="json"), provenance)
     before = info(run)
-    registered = register.register(str(tmp_path / "checkpoint"), "street", storage=str(tmp_path))
+    registered = register.register(str(tmp_path / "checkpoint"), "street", storage=recipe.tracking.storage)
     assert registered["lineage"]["run_id"] == run.mlflow_run_id and mlflow.active_run() is None
     assert (info(run).status, info(run).end_time) == (status, before.end_time)
 
