@@ -197,8 +197,11 @@ def _scores(scores: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _differences(stacks: list[list[np.ndarray]]) -> list[dict[str, float] | None]:
-    """Of each model to the first one, which has none, as has one that is no number. Each has its domains' stacks."""
+    """Of each model to the first one, which has none, as has one that is no number, or of a single sample. Each has its
+    domains' stacks."""
     pairs = [list(zip(stacks[0], each, strict=True)) for each in stacks[1:]]
+    if any(len(stack) < 2 for stack in stacks[0]):
+        return [None] * len(stacks)
     intervals = [mean_interval(each, _DRAWS, confidence=_CONFIDENCE) for each in pairs]
     told = [each if all(map(math.isfinite, each)) else None for each in intervals]
     return [None, *(each and {name: round(value, 2) for name, value in each._asdict().items()} for each in told)]

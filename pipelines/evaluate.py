@@ -23,6 +23,7 @@ from pipelines.recipe import parse_recipe
 from pipelines.report import panel
 from pipelines.scoring import Counts, Domain, score_all
 from pipelines.terminal import say
+from pipelines.tracker import Tracker
 
 PAGE = "report.html"
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     run_id = provenance.get("mlflow_run_id")
     ours = tracking.find_run(run_id)
     run_id = run_id if ours else tracking.create_run(f"evaluate-{recipe.name}", recipe, storage=args.storage)
-    _track(tracking.Tracker(**tracking.worker_arguments(recipe, run_id)), result, clean, drawn, page)
+    _track(Tracker(**tracking.worker_arguments(recipe, run_id)), result, clean, drawn, page)
     if not ours:
         tracking.end_run(run_id, "FINISHED")
     if trouble:
@@ -89,7 +90,7 @@ def _write(folder: Path, page: str, result: dict[str, Any], domains: list[Domain
 
 
 def _track(
-    tracker: tracking.Tracker,
+    tracker: Tracker,
     result: dict[str, Any],
     domains: list[Domain],
     drawn: list[list[Picture]],

@@ -8,7 +8,7 @@ from torch import Tensor
 from pipelines.clock import Clock
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
-from pipelines.tracking import Tracker
+from pipelines.tracker import Tracker
 from rein_core.ranks import mean_over_ranks, sum_over_ranks
 
 

@@ -70,16 +70,22 @@ def _local(checkpoint: str) -> Path:
     if "://" not in checkpoint:
         return Path(checkpoint).resolve()
     files, path = storage.filesystem(checkpoint)
-    folder = Path(tempfile.mkdtemp(prefix="rein-checkpoint-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = _temporary()
     for name in (RECIPE, WEIGHTS):
         pafs.copy_files(f"{path}/{name}", str(folder / name), source_filesystem=files)
     return folder
 
 
+def _temporary() -> Path:
+    """A new folder that is gone when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="rein-checkpoint-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _from_mlflow(uri: str) -> Path:
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(_temporary())))
     except (MlflowException, OSError) as error:
         raise ValueError(f"model {uri}: {str(error).splitlines()[0]}; {_known()}") from error
     found = sorted(folder.rglob(RECIPE))

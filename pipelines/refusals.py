@@ -1,4 +1,4 @@
-"""What an MLflow server that knows its users refuses, said in a line with the mend, and addresses without passwords."""
+"""Calls of MLflow: how long it is waited for, what it refuses, said in a line with the mend, and its address."""
 
 import re
 from collections.abc import Iterator
@@ -6,10 +6,16 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import mlflow
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import read_mlflow_creds
 
+from datasets.sample import one_line
+from pipelines.terminal import say
+
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
+_PATIENCE = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 2, MLFLOW_HTTP_REQUEST_TIMEOUT: 10}
 _FORBIDDEN = "Permission denied"  # the answer of MLflow's basic-auth; a wrong host name has the same code
 
 
@@ -33,6 +39,30 @@ def asking() -> Iterator[None]:
     except MlflowException as error:
         reason = refusal(error, where()) or f"MLflow at {where()}: {str(error).splitlines()[0]}"
         raise ValueError(reason) from error
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """MLflow's usual seven tries take four minutes, and many more where a server takes a call and stays silent: who
+    starts or ends a command wants to know that nobody answers. What the user has set stays."""
+    changed = {variable: value for variable, value in _PATIENCE.items() if variable.get_raw() is None}
+    for variable, value in changed.items():
+        variable.set(value)
+    try:
+        yield
+    finally:
+        for variable in changed:
+            variable.unset()
+
+
+@contextmanager
+def tolerated(mend: str) -> Iterator[None]:
+    """Around calls at the end of a command, whose result stands without MLflow: what it raises becomes a warning."""
+    try:
+        yield
+    except Exception as error:  # whatever MLflow and its stores raise
+        reason = refusal(error, where()) if isinstance(error, MlflowException) else None
+        say(f"warning: {reason or f'MLflow at {where()}: {one_line(error)}'}: {mend}")
 
 
 def check_address(uri: str) -> None:

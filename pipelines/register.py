@@ -16,7 +16,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from safetensors.torch import save_file
@@ -84,14 +84,16 @@ def register(
     Raises:
         ValueError: no such checkpoint, it does not load, or the name is not allowed.
     """
-    for what, text in (("NAME", name), ("--alias", alias or "a")):
-        check_name(what, text)
+    check_name("NAME", name)
+    if alias is not None:
+        check_alias("--alias", alias)
     tracking.configure(storage)
     with _packed(models.resolve(checkpoint), vfm_weights, with_vfm) as folder:
         _, values, provenance = load_checkpoint(folder, vfm_weights)
         run_id, recipe = provenance.get("mlflow_run_id"), parse_recipe(values)
         if not tracking.find_run(run_id):
             run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=storage)
+            tracking.end_run(run_id, "FINISHED")  # it only holds the model
         with refusals.asking():
             logged = _log(run_id, folder)
     lineage = {"run_id": run_id} | _origin(provenance)
@@ -108,6 +110,14 @@ def check_name(what: str, name: str) -> None:
     """Raises ValueError if the registry takes no such name."""
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"register: {what} {name!r}: use letters, digits, dots, dashes and underscores")
+
+
+def check_alias(what: str, alias: str) -> None:
+    """Raises ValueError if the registry takes no such alias."""
+    if not re.fullmatch(r"[\w-]{1,255}", alias):
+        raise ValueError(f"register: {what} {alias!r}: use letters, digits, dashes and underscores, 255 at most")
+    if re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        raise ValueError(f"register: {what} {alias!r}: MLflow keeps latest and v1, v2 … for itself: choose another")
 
 
 def log_model(run_id: str, checkpoint: Path | str) -> str:
@@ -142,18 +152,22 @@ def _add_vfm(folder: Path, vfm_weights: str | None) -> None:
 
 def _log(run_id: str, folder: Path) -> str:
     values, provenance = read_checkpoint(folder)
-    with mlflow.start_run(run_id=run_id):
-        mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).with_name("serving.py")),
-            artifacts={models.CHECKPOINT: str(folder)},
-            code_paths=[str(ROOT / "rein_core")],
-            signature=_SIGNATURE,
-            input_example=_example(),
-            model_config=CONFIG,
-            metadata=_description(values, provenance, (folder / VFM).is_file()),
-            pip_requirements=requirements(values["model"]),
-        )
+    run = MlflowClient().get_run(run_id)
+    made = MlflowClient().create_logged_model(run.info.experiment_id, "model", run_id, params=run.data.params)
+    Model.log(  # not mlflow.pyfunc.log_model, for which the run is to be begun again: that changes its status
+        artifact_path=None,
+        flavor=mlflow.pyfunc,
+        run_id=run_id,
+        model_id=made.model_id,
+        python_model=str(Path(__file__).with_name("serving.py")),
+        artifacts={models.CHECKPOINT: str(folder)},
+        code_paths=[str(ROOT / "rein_core")],
+        signature=_SIGNATURE,
+        input_example=_example(),
+        model_config=CONFIG,
+        metadata=_description(values, provenance, (folder / VFM).is_file()),
+        pip_requirements=requirements(values["model"]),
+    )
     return f"runs:/{run_id}/model"
 
 

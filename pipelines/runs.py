@@ -36,11 +36,13 @@ class Run:
     Args:
         folder: its absolute path, or its URI.
         mlflow_run_id: where its numbers go.
+        is_new: whether it is about to begin.
     """
 
     folder: str
     recipe: Recipe
     mlflow_run_id: str
+    is_new: bool = True
 
     @property
     def name(self) -> str:
@@ -83,8 +85,13 @@ class Run:
             raise ValueError(
                 f"--resume {folder}: the run was started with other values of {', '.join(changed)}: set them back"
             )
-        tracking.reopen_run(values["mlflow_run_id"], recipe, folder)
-        return cls(folder, recipe, values["mlflow_run_id"])
+        tracking.check_run(values["mlflow_run_id"], recipe, folder)
+        return cls(folder, recipe, values["mlflow_run_id"], is_new=False)
+
+    def go_on(self) -> None:
+        """Marks its MLflow run as running again, if it was begun before. Only in `alone`."""
+        if not self.is_new:
+            tracking.reopen_run(self.mlflow_run_id, self.recipe, self.folder)
 
     def storage_arguments(self) -> dict[str, Any]:
         """Where Ray Train writes, as arguments of its `RunConfig`."""

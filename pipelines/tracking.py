@@ -1,34 +1,24 @@
-"""MLflow: where runs go, and logging that never stops a training."""
+"""MLflow: where runs go, and how they begin, go on and end."""
 
 import fcntl
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils.time import get_current_time_millis
 
 from pipelines.checkout import commit
-from pipelines.refusals import asking, check_address, refusal, where, without_password
-from pipelines.sender import Sender
+from pipelines.preemption import EXIT_CODE
+from pipelines.refusals import UNKNOWN, asking, at_once, check_address, refusal, tolerated, where
 from pipelines.settings import Recipe
-from pipelines.terminal import say
 
 _LONGEST_PARAM = 500
-_LAST_WAIT = 60
-_TRIES = 2
-UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second, where it is no id at all
-_HOPELESS = (*UNKNOWN, "BAD_REQUEST")
 PARENT = "mlflow.parentRunId"
 RESUMED = "commit.resumed"
 
@@ -54,7 +44,7 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
     uri = server or f"sqlite:///{Path(storage).resolve()}/mlflow.db"
     _point_at(uri)
     try:
-        with _at_once(), nullcontext() if server else _alone(Path(storage).resolve()):
+        with at_once(), nullcontext() if server else _alone(Path(storage).resolve()):
             found = mlflow.get_experiment_by_name(experiment)
             if found:
                 return found.experiment_id
@@ -76,18 +66,6 @@ def _artifacts(uri: str) -> str | None:
 def place(recipe: Recipe) -> dict[str, Any]:
     """Where a recipe's results go, as arguments of `configure`."""
     return recipe.tracking.model_dump(include={"storage", "experiment", "offline"})
-
-
-@contextmanager
-def _at_once() -> Iterator[None]:
-    """MLflow's usual seven tries take four minutes; who starts a command wants to know that nobody answers."""
-    before = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw()
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(before or _TRIES)
-    try:
-        yield
-    finally:
-        if before is None:
-            MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
 
 
 def _point_at(uri: str) -> None:
@@ -141,7 +119,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def worker_arguments(recipe: Recipe, run_id: str) -> dict[str, str]:
-    """What a worker on another machine needs to log into this run, for `Tracker`."""
+    """What a worker on another machine needs to log into this run, for `tracker.Tracker`."""
     return {"uri": mlflow.get_tracking_uri(), "run_id": run_id}
 
 
@@ -156,14 +134,11 @@ def find_run(run_id: str | None) -> bool:
         raise ValueError(refusal(error, where()) or unknown) from error
 
 
-def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
-    """Marks a run that goes on as RUNNING, in the job that this is and with the code that this is.
+def check_run(run_id: str, recipe: Recipe, folder: str) -> None:
+    """Raises ValueError if a run that is to go on is not where the recipe says.
 
     Args:
-        folder: what was to go on, for the error.
-
-    Raises:
-        ValueError: the run is not where the recipe says.
+        folder: what is to go on, for the error.
     """
     configure(**place(recipe))
     if not find_run(run_id):
@@ -171,6 +146,14 @@ def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
             f"--resume {folder}: its MLflow run is not in {where()}: set MLFLOW_TRACKING_URI, tracking.offline and "
             "tracking.storage as they were"
         )
+
+
+def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
+    """Marks a run that goes on as RUNNING, in the job that this is and with the code that this is.
+
+    Nobody else may be at it: `runs.alone`. Raises ValueError as `check_run` does.
+    """
+    check_run(run_id, recipe, folder)
     with asking():
         MlflowClient().update_run(run_id, status="RUNNING")
         for name, value in (_job() | _resumed(run_id)).items():
@@ -190,8 +173,22 @@ def commits(run: Run) -> list[str]:
 
 
 def end_run(run_id: str, status: str) -> None:
-    """Marks a run FINISHED or FAILED."""
-    MlflowClient().set_terminated(run_id, status)
+    """Marks a run FINISHED, FAILED or KILLED. Where MLflow is away it stays open, and a warning says so."""
+    mend = f"run {run_id} stays open there: the same command with --resume ends it, or set it to {status} by hand"
+    with tolerated(mend), at_once():
+        MlflowClient().set_terminated(run_id, status)
+
+
+@contextmanager
+def killed_if_interrupted(run_id: str) -> Iterator[None]:
+    """Inside of this Ctrl-C, of which Ray makes a SystemExit while it trains, ends the run as KILLED."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if getattr(stop, "code", None) == EXIT_CODE:  # of SIGTERM, which has ended it
+            raise
+        end_run(run_id, "KILLED")
+        raise KeyboardInterrupt from None
 
 
 def open_children(run_id: str) -> list[str]:
@@ -206,94 +203,3 @@ def log_metrics(run_id: str, values: dict[str, float]) -> None:
     """Numbers without a step, at once."""
     for name, value in values.items():
         MlflowClient().log_metric(run_id, name, value)
-
-
-class Tracker:
-    """Logs into an existing run from the first training worker, in the background and in order.
-
-    While the server is away what is logged waits for it. A step that the run has already, from before it was killed
-    and resumed, is not logged twice.
-    """
-
-    def __init__(self, uri: str, run_id: str):
-        self.client, self.run_id, self.address = MlflowClient(uri), run_id, without_password(uri)
-        self.numbers = Sender(f"MLflow at {self.address}")
-        self.pictures = Sender(f"MLflow's artifact store at {self.address}")
-        self._last: dict[str, int] = {}
-
-    def metrics(self, values: dict[str, float], step: int) -> None:
-        """Numbers at a step."""
-        now = get_current_time_millis()
-        self._send(self.numbers, lambda: self._log(values, step, now))
-
-    def _log(self, values: dict[str, float], step: int, now: int) -> None:
-        new = [Metric(name, float(value), now, step) for name, value in values.items() if step > self._logged(name)]
-        try:
-            self._log_batch(new)
-        except MlflowException as error:
-            if error.error_code not in _HOPELESS or len(new) == 1:
-                raise
-            self._log_singly(new)
-
-    def _log_batch(self, metrics: list[Metric]) -> None:
-        if metrics:
-            self.client.log_batch(self.run_id, metrics=metrics)
-            self._last |= {metric.key: metric.step for metric in metrics}
-
-    def _log_singly(self, metrics: list[Metric]) -> None:
-        """One that is refused, such as for its name, has the whole batch refused: the others arrive without it."""
-        refused = {}
-        for metric in metrics:
-            try:
-                self._log_batch([metric])
-            except MlflowException as error:
-                if error.error_code not in _HOPELESS:
-                    raise
-                refused[metric.key] = error
-        if refused:
-            say(f"warning: MLflow refuses a result, {', '.join(refused)}: {next(iter(refused.values()))}")
-
-    def _logged(self, name: str) -> int:
-        """The last step at which the run has this number; -1 if there is none."""
-        if name not in self._last:
-            history = self.client.get_metric_history(self.run_id, name)
-            self._last[name] = max((metric.step for metric in history), default=-1)
-        return self._last[name]
-
-    def next_step(self, name: str) -> int:
-        """The step after the last one that the run has of this number, so that it is logged again; 0 at first."""
-        return self._logged(name) + 1
-
-    def tags(self, values: dict[str, str]) -> None:
-        """Words about the run."""
-        for name, value in values.items():
-            self._send(self.numbers, partial(self.client.set_tag, self.run_id, name, value))
-
-    def picture(self, image: np.ndarray, path: str) -> None:
-        """An RGB image, uint8 [h, w, 3], as a PNG artifact. Where artifacts can't be stored, numbers still arrive."""
-        self._send(self.pictures, partial(self.client.log_image, self.run_id, image, artifact_file=path))
-
-    def text(self, text: str, path: str) -> None:
-        """Text, such as a page, as an artifact."""
-        self._send(self.pictures, partial(self.client.log_text, self.run_id, text, path))
-
-    def flush(self, seconds: float) -> bool:
-        """Waits until all numbers are sent, but not longer than this. Returns whether they are."""
-        return self.numbers.flush(seconds)
-
-    def finish(self) -> None:
-        """The last wait, for pictures too. The run stays open: who started it ends it."""
-        deadline = time.monotonic() + _LAST_WAIT
-        if not all([sender.flush(deadline - time.monotonic()) for sender in (self.numbers, self.pictures)]):
-            say(f"warning: MLflow did not answer for {_LAST_WAIT} s: the last results are lost")
-
-    def _send(self, sender: Sender, call: Callable[[], object]) -> None:
-        def attempt() -> None:
-            try:
-                call()
-            except MlflowException as error:
-                if error.error_code not in _HOPELESS:
-                    raise ConnectionError(refusal(error, self.address) or str(error)) from error
-                say(f"warning: MLflow refuses a result: {error}")
-
-        sender.send(attempt)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import nn
 from datasets import overlap
 from datasets.sample import Damaged, one_line
 from datasets.shards import Shards
-from pipelines import checkout, models, preemption, resources, tracking
+from pipelines import checkout, models, preemption, refusals, resources, tracking
 from pipelines.cluster import connect
 from pipelines.feed import check_feed
 from pipelines.recipe import load_recipe
@@ -115,7 +116,8 @@ def train(
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    with alone(run.folder):
+    with alone(run.folder), tracking.killed_if_interrupted(run.mlflow_run_id):
+        run.go_on()
         result = _fit(trainer, run)
         return _report(run, result, time.time() - started, log_last)
 
@@ -209,7 +211,7 @@ def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) 
         + ", ".join(f"{p} {phases[p]:.1f} s ({phases[p] / total:.0%})" for p in PHASES if p in phases)
     )
     checkpoint = last_checkpoint(run.folder)
-    model = log_model(run.mlflow_run_id, models.resolve(checkpoint)) if log_last else None
+    model = _log_model(run, models.resolve(checkpoint)) if log_last else None
     tracking.end_run(run.mlflow_run_id, "FINISHED")
     say(f"done in {duration(seconds)}: {checkpoint}")
     return {
@@ -221,3 +223,12 @@ def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) 
         "phases": phases,
         "seconds": round(seconds, 1),
     }
+
+
+def _log_model(run: Run, checkpoint: Path) -> str | None:
+    """The URI of the MLflow run's model; None where MLflow is away, as all of it is in the run's folder too."""
+    with refusals.tolerated(f"the MLflow run has no model yet: the same command with --resume {run.folder} logs it"):
+        with refusals.at_once():
+            tracking.find_run(run.mlflow_run_id)
+        return log_model(run.mlflow_run_id, checkpoint)
+    return None

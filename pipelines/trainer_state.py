@@ -4,6 +4,7 @@ There is no random state in it: the stream's draws and the losses' points are fu
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from pipelines.optimizer import build_optimizer
 from pipelines.settings import Recipe
+from pipelines.tracker import Numbers
 from rein_core.checkpoint import TRAINER, load_trained
 from rein_core.ema import Ema
 from rein_core.precision import grad_scaler
@@ -31,6 +33,7 @@ class TrainerState:
         self.optimizer, self.schedule = build_optimizer(segmentor, recipe.optimizer, recipe.train.steps)
         self.grad_norm: Tensor | None = None
         self.skipped = 0  # damaged samples that were replaced before the loaded checkpoint, over all ranks
+        self.unsent: list[Numbers] = []  # what MLflow had not yet at the loaded checkpoint
         self.scaler = grad_scaler(device, recipe.train.precision)
         self.ema = Ema(segmentor, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
@@ -97,16 +100,18 @@ class TrainerState:
         """The segmentor has the moving averages inside of this, if there are any."""
         return self.ema.swapped() if self.ema else nullcontext()
 
-    def save(self, folder: Path, step: int, skipped: int = 0) -> None:
+    def save(self, folder: Path, step: int, skipped: int = 0, unsent: Sequence[Numbers] = ()) -> None:
         """Writes `folder`/trainer.pt, tensors and plain numbers only, with the averages swapped in (`averaged`).
 
         Args:
             step: of finished steps; it is the stream's position too.
             skipped: damaged samples that were replaced until then, over all ranks.
+            unsent: what MLflow has not yet.
         """
         state = {
             "step": step,
             "skipped": skipped,
+            "unsent": list(unsent),
             "optimizer": self.optimizer.state_dict(),
             "schedule": _plain(self.schedule.state_dict()),
             "scaler": self.scaler.state_dict(),
@@ -127,7 +132,7 @@ class TrainerState:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.load(state["weights"])
-        self.skipped = state.get("skipped", 0)
+        self.skipped, self.unsent = state.get("skipped", 0), state.get("unsent", [])
         return state["step"]
 
 

@@ -9,7 +9,7 @@ from pipelines.protocol import domain_names, evenly_spread
 from pipelines.report import panel
 from pipelines.scoring import Domain, Protocol
 from pipelines.settings import Recipe
-from pipelines.tracking import Tracker
+from pipelines.tracker import Tracker
 from rein_core.metrics import ConfusionMeter
 from rein_core.ranks import sum_over_ranks
 

@@ -26,7 +26,7 @@ from pipelines.preemption import Bell
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
 from pipelines.terminal import quiet, say
-from pipelines.tracking import Tracker
+from pipelines.tracker import Tracker
 from pipelines.trainer_state import TrainerState
 from pipelines.validation import is_due, validate
 from rein_core import build_segmentor
@@ -193,7 +193,7 @@ class Loop:
         self._check(step)
         skipped = self.journal.all_skipped(self.device)
         if self.tracker:
-            self.tracker.flush(_FLUSH_SECONDS)  # so that a run resumed from here has no gap
+            self.tracker.flush(_FLUSH_SECONDS)  # what waits longer is in the checkpoint
         metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total)}
         ray.train.report(
             metrics,
@@ -213,7 +213,7 @@ class Loop:
         try:
             with self.state.averaged():
                 save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
-                self.state.save(folder, step, skipped)
+                self.state.save(folder, step, skipped, self.tracker.unsent())
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
             raise OSError(
                 f"the checkpoint of step {step} can't be written to {folder} ({one_line(error)}): free "
@@ -229,6 +229,8 @@ class Loop:
             step = self.state.load(Path(folder))
         if self.rank == 0:
             say(f"resuming after step {step} on {self.world_size} worker{'s' * (self.world_size > 1)}")
+            for numbers in self.state.unsent:
+                self.tracker.metrics(*numbers)
         return step
 
 

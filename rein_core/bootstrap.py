@@ -23,7 +23,7 @@ def paired_bootstrap(
         draws: resamples of the images, with replacement, the same for both.
 
     Raises:
-        ValueError: there are no images, or not the same number of them.
+        ValueError: there are fewer than two images, whose draws would all be alike, or not the same number of them.
     """
     return mean_interval([(confusions_a, confusions_b)], draws, seed, confidence)
 
@@ -37,9 +37,9 @@ def mean_interval(
         pairs: each domain's confusions of both models.
     """
     for a, b in pairs:
-        if len(a) != len(b) or not len(a):
+        if len(a) != len(b) or len(a) < 2:
             raise ValueError(
-                f"{len(a)} images for one model and {len(b)} for the other: both need the same, at least one"
+                f"{len(a)} images for one model and {len(b)} for the other: both need the same, at least two"
             )
     rng = np.random.default_rng(seed)
     drawn = np.mean([_drawn_differences(a, b, draws, rng) for a, b in pairs], axis=0)

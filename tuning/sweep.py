@@ -92,7 +92,7 @@ class Sweep:
     def open(cls, folder: str, recipe: Recipe) -> "Sweep":
         """One that was begun. Raises ValueError if its MLflow run is not where the recipe says."""
         values = read(folder)
-        tracking.reopen_run(values["mlflow_run_id"], recipe, folder)
+        tracking.check_run(values["mlflow_run_id"], recipe, folder)
         trials = storage.join(absolute(folder), TRIALS)
         names = [name for name in storage.listing(trials) if name.endswith(".json")]
         records = {name.removesuffix(".json"): Record(**storage.read_json(trials, name)) for name in names}

@@ -32,9 +32,10 @@ def check(args: argparse.Namespace, recipe: Recipe) -> None:
     change_recipe(recipe, args.retrain_set)
     if args.alias and not args.register:
         raise ValueError("--alias: of which model? give --register NAME too")
-    for what, name in (("--register", args.register), ("--alias", args.alias)):
-        if name is not None:
-            register.check_name(what, name)
+    if args.register is not None:
+        register.check_name("--register", args.register)
+    if args.alias is not None:
+        register.check_alias("--alias", args.alias)
 
 
 def use(args: argparse.Namespace, sweep: Sweep, best: Row) -> dict[str, Any]:

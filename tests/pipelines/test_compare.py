@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,17 +15,17 @@ from pipelines.scoring import meter_of
 from pipelines.terminal import to_json
 
 
-def samples(hits: int, domains: tuple[str, ...] = ("labelled", "bare"), **changes: str) -> dict:
+def samples(hits: int, domains: tuple[str, ...] = ("labelled", "bare"), count: int = 10, **changes: str) -> dict:
     """Scores of a model that is right in so many of a hundred pixels of each image; "bare" has no label at all."""
     found = {}
     for domain in domains:
         confusion = np.zeros((19, 19), np.int64)
         if domain != "bare":
             confusion[0, :2] = hits, 100 - hits
-        scores = evaluation.summarize(meter_of(3 * confusion), CITYSCAPES)
+        scores = evaluation.summarize(meter_of(count * confusion), CITYSCAPES)
         found[domain] = (
-            scores | {"resolution": "as stored", "samples": 3, "digest": "a"} | changes,
-            dict.fromkeys("abc", confusion),
+            scores | {"resolution": "as stored", "samples": count, "digest": "a"} | changes,
+            dict.fromkeys(range(count), confusion),
         )
     return found
 
@@ -59,6 +60,14 @@ def test_other_sizes_are_compared_with_a_warning():
     assert not alike["warnings"] and "warning" not in table(alike) and "Warning:" not in comparison_page(alike)
 
 
+def test_a_single_sample_has_no_interval():
+    found = comparison(["a", "b"], [samples(60, ("labelled",), 1), samples(70, ("labelled",), 1)])
+    assert found["domains"]["labelled"] | {"IoU": {}} == {
+        "mIoU": [60, 70], "difference": [None, None], "IoU": {}, "samples": 1, "resolution": "as stored"
+    }  # fmt: skip
+    assert found["mean"]["difference"] == [None, None] and "70.0 |" in table(found)
+
+
 def test_a_page_of_numbers_that_are_none():
     """As an older comparison.json has them."""
     nan = float("nan")
@@ -80,6 +89,7 @@ def test_json_of_a_command_has_no_bare_nan(monkeypatch, capsys):
     ("domains", "hits", "words"),
     [
         (("labelled", "bare"), 70, r"interval: bare has no labelled pixel: leave it out; champion stays version 1"),
+        (("labelled",), 70, None),
         (("labelled",), 60, r"labelled \+0\.00 mIoU \(\+0\.00 to \+0\.00\); champion stays"),
     ],
 )
@@ -87,5 +97,14 @@ def test_who_is_not_better_everywhere_is_not_promoted(monkeypatch, domains, hits
     scored = {"models:/m/1": samples(60, domains), "models:/m/2": samples(hits, domains)}
     monkeypatch.setattr(promote, "contender", lambda model, *_: model)
     monkeypatch.setattr(promote, "score_model", lambda model, *_: scored[model])
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) if words else nullcontext():
+        promote._compare(argparse.Namespace(name="m", champion="champion", shards=[]), "1", "2")
+
+
+def test_nine_images_promote_nobody(monkeypatch):
+    """They are as good for an interval as any, but it would be too narrow."""
+    scored = {f"models:/m/{version}": samples(60 + version, ("labelled",), 9) for version in (1, 2)}
+    monkeypatch.setattr(promote, "contender", lambda model, *_: model)
+    monkeypatch.setattr(promote, "score_model", lambda model, *_: scored[model])
+    with pytest.raises(ValueError, match="labelled has too few samples with a labelled pixel .*: give 10 or more"):
         promote._compare(argparse.Namespace(name="m", champion="champion", shards=[]), "1", "2")

@@ -31,26 +31,30 @@ def checkpoint(tmp_path_factory):
     return make
 
 
-def test_only_a_better_one_rises(checkpoint, streets, run_command, tmp_path):
+def test_only_a_better_one_rises(checkpoint, streets, run_command, tmp_path, capsys):
     """Road fills more of a street than traffic lights: 0 beats 6, and 6 does not beat 0."""
 
     def register(train_id: int) -> dict:
         return run_command("register", checkpoint(train_id), "streets", "--alias", "challenger", "--storage", tmp_path)
 
     def raise_challenger() -> dict:
-        return run_command("promote", "streets", streets.camera, "--storage", tmp_path)
+        return run_command("promote", "streets", streets.game, "--storage", tmp_path)
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     register(6)
+    with pytest.raises((ValueError, OSError), match="no/such/shards"):
+        run_command("promote", "streets", "no/such/shards", "--storage", tmp_path)
+    assert "champion" not in client.get_registered_model("streets").aliases
     assert raise_challenger() == {"name": "streets", "version": 1, "before": None, "comparison": {}}
+    assert "is version 1 now, no champion before: it was not compared" in capsys.readouterr().err
     lineage = register(0)["lineage"]
     assert lineage["commit"] == "abc" and lineage["shards"] == {"here": "d1"}
     assert client.get_model_version("streets", "2").tags["shards"] == json.dumps(lineage["shards"])
     promoted = raise_challenger()
     assert promoted["before"] == 1 and client.get_model_version_by_alias("streets", "champion").version == 2
-    assert promoted["comparison"]["domains"]["camera"]["difference"][1]["low"] > 0
+    assert promoted["comparison"]["domains"]["game"]["difference"][1]["low"] > 0
     register(6)
-    with pytest.raises(ValueError, match=r"version 3 is not better than version 2 .* camera -\d.*stays version 2"):
+    with pytest.raises(ValueError, match=r"version 3 is not better than version 2 .* game -\d.*stays version 2"):
         raise_challenger()
     assert client.get_model_version_by_alias("streets", "champion").version == 2
 

@@ -2,19 +2,29 @@
 
 import base64
 import io
+import os
+import subprocess
+import sys
+from argparse import Namespace
 from pathlib import Path
 
 import cv2
 import mlflow
 import numpy as np
 import pandas as pd
+import pytest
 import timm
 import torch
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from pipelines.cluster import ROOT
 from pipelines.recipe import load_recipe
+from pipelines.register import check_alias
 from rein_core import build_segmentor, predict_labels
 from rein_core.checkpoint import save_checkpoint
+from tuning import winner
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
 
@@ -39,5 +49,36 @@ def test_with_its_vfm(run_command, tmp_path):
     chosen = np.take_along_axis(probabilities, labels[None].astype(np.int64), axis=0)[0]
     assert probabilities.shape == (19, 48, 80) and np.allclose(chosen, probabilities.max(axis=0), atol=1e-3)
     assert registered["uri"] == "models:/whole/1" and registered["lineage"]["vfm"]["name"] == "vit_tiny"
+    assert_temporary(registered["uri"], tmp_path)
     held = {path.name for path in Path(mlflow.artifacts.download_artifacts(registered["uri"])).rglob("checkpoint/*")}
     assert held == {"model.safetensors", "recipe.json", "vfm.safetensors"}
+
+
+def assert_temporary(uri: str, storage: Path) -> None:
+    """A process copies the model out of MLflow, and has removed it when it ends."""
+    code = (
+        f"from pipelines import models, tracking; tracking.configure({str(storage)!r}); print(models.resolve({uri!r}))"
+    )
+    (temporary := storage / "tmp").mkdir()
+    env = os.environ | {"TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+    assert done.stdout.startswith(str(temporary)) and not list(temporary.iterdir()), done.stderr
+
+
+def test_an_alias_that_mlflow_refuses_is_named_before_anything_is_done(run_command, tmp_path):
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    for alias in ("a.b", "latest", "Latest", "v1", "V02", "", "a" * 256):
+        with pytest.raises(MlflowException):
+            client.set_registered_model_alias("m", alias, "1")
+        with pytest.raises(ValueError, match=r"register: --alias '.*': "):
+            run_command("register", "nowhere", "m", "--alias", alias, "--storage", tmp_path / "runs")
+        with pytest.raises(ValueError, match=r"register: --to '.*': "):
+            run_command("promote", "m", "nowhere", "--to", alias, "--storage", tmp_path / "runs")
+        with pytest.raises(ValueError, match=r"register: --alias '.*': "):
+            winner.check(Namespace(retrain_set=[], register="m", alias=alias), load_recipe("demo", []))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("alias", ["champion", "v1-b", "latest_one", "2026-11"])
+def test_other_aliases_are_taken(alias):
+    check_alias("--alias", alias)

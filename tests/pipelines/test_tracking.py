@@ -1,15 +1,21 @@
 """MLflow: stores don't leak into each other, and a lost server stops nothing."""
 
 import os
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
 from pipelines import refusals, tracking
+from pipelines import tracker as tracker_module
 from pipelines.recipe import parse_recipe
+from pipelines.tracker import Tracker
 
 
 def test_each_storage_has_its_own_store(tmp_path, monkeypatch):
@@ -32,7 +38,7 @@ def test_artifacts_lie_beside_a_file_of_the_users_choice(tmp_path, monkeypatch):
 def test_metrics_and_pictures_arrive(tmp_path):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     run_id = tracking.create_run("first", recipe)
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, run_id))
+    tracker = Tracker(**tracking.worker_arguments(recipe, run_id))
     for step in (1, 2):
         tracker.metrics({"loss": 1 / step}, step)
     tracker.picture(np.zeros((4, 4, 3), np.uint8), "pictures/black.png")
@@ -48,7 +54,7 @@ def test_a_resumed_run_logs_no_step_twice(tmp_path):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
     run_id = tracking.create_run("first", recipe)
     for steps in (range(1, 5), range(3, 7)):
-        tracker = tracking.Tracker(**tracking.worker_arguments(recipe, run_id))
+        tracker = Tracker(**tracking.worker_arguments(recipe, run_id))
         for step in steps:
             tracker.metrics({"loss": 10 * step} | ({"mIoU": 1.0} if step == 6 else {}), step)
         tracker.finish()
@@ -75,7 +81,7 @@ def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, monkeypatch):
 
 def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
     tracker.tags({"": "a tag without a name", "fine": "yes"})
     tracker.finish()
     assert tracker.client.get_run(tracker.run_id).data.tags["fine"] == "yes"
@@ -84,7 +90,7 @@ def test_a_result_that_is_refused_holds_up_nothing(tmp_path, capsys):
 
 def test_a_number_that_is_refused_takes_no_others_with_it(tmp_path, capsys):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
     for step in (1, 2):
         tracker.metrics({"val/a/mIoU": 50.0 + step, "val//data/b/mIoU": 1.0, "val/(c)": 1.0, "mIoU": 40.0}, step)
     tracker.finish()
@@ -95,8 +101,8 @@ def test_a_number_that_is_refused_takes_no_others_with_it(tmp_path, capsys):
 
 def test_numbers_arrive_where_pictures_can_not(tmp_path, capsys, monkeypatch):
     recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-    tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
-    monkeypatch.setattr(tracking, "_LAST_WAIT", 3)
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    monkeypatch.setattr(tracker_module, "_LAST_WAIT", 3)
     (tmp_path / "mlartifacts").write_text("a file where the folder of artifacts should be")
     tracker.picture(np.zeros((4, 4, 3), np.uint8), "black.png")
     tracker.metrics({"loss": 1.0}, 1)
@@ -114,7 +120,7 @@ def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     with mlflow_server(tmp_path, port):
         recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
-        tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run("lost", recipe)))
+        tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("lost", recipe)))
         tracker.metrics({"loss": 1.0}, 1)
         mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/another.db")  # a worker elsewhere knows the tracker's URI only
         tracker.picture(np.zeros((4, 4, 3), np.uint8), "pictures/black.png")
@@ -139,6 +145,40 @@ def test_an_unreachable_store_is_named_soon_and_passed_over_offline(tmp_path, mo
     assert time.monotonic() - started < 30 and "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
     tracking.configure(str(tmp_path), offline=True)
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_store_that_takes_calls_and_is_silent_is_named_too(tmp_path, monkeypatch):
+    """Within a minute; MLflow itself would wait for two minutes, eight times."""
+    monkeypatch.setitem(refusals._PATIENCE, MLFLOW_HTTP_REQUEST_TIMEOUT, 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(tracking.configure, str(tmp_path))
+            with pytest.raises(ValueError, match="can't be used"):
+                asked.result(timeout=40)
+    assert not [name for name in os.environ if name.startswith("MLFLOW_HTTP_REQUEST")]
+
+
+def test_what_waits_at_a_checkpoint_is_sent_by_the_run_that_goes_on(tmp_path, monkeypatch):
+    """The server is away at the checkpoint of step 5, and the process dies before it is back."""
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    arguments = tracking.worker_arguments(recipe, tracking.create_run("gap", recipe))
+    tracker = Tracker(**arguments)
+    tracker.metrics({"loss": 10.0}, 1)
+    assert tracker.flush(30) and not tracker.unsent()
+    monkeypatch.setattr(tracker.client, "log_batch", Mock(side_effect=ConnectionError("away")))
+    for step in range(2, 6):
+        tracker.metrics({"loss": 10.0 * step}, step)
+    assert not tracker.flush(0.2)
+    resumed = Tracker(**arguments)
+    for numbers in [({"loss": 0.0}, 1, 5), *tracker.unsent()]:
+        resumed.metrics(*numbers)
+    for step in range(6, 9):
+        resumed.metrics({"loss": 10.0 * step}, step)
+    resumed.finish()
+    history = resumed.client.get_metric_history(resumed.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(step, 10.0 * step) for step in range(1, 9)]
+    assert [metric.timestamp for metric in history[1:5]] == [now for _, _, now in tracker.unsent()]
 
 
 def test_settings_become_dotted_params():

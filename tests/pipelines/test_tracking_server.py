@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 
 from pipelines import models, tracking
 from pipelines.recipe import load_recipe
+from pipelines.tracker import Tracker
 from rein_core import build_segmentor
 from rein_core.checkpoint import WEIGHTS, save_checkpoint
 
@@ -150,7 +151,7 @@ def test_a_team_shares_an_experiment(server, sign_in, tmp_path):
     recipe = load_recipe(RECIPE, ["tracking.experiment=shared", f"tracking.storage={tmp_path}"])
     for name in PEOPLE:
         sign_in(name)
-        tracker = tracking.Tracker(**tracking.worker_arguments(recipe, tracking.create_run(name, recipe)))
+        tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run(name, recipe)))
         tracker.metrics({"loss": 1.0}, 1)
         tracker.picture(np.full((4, 4, 3), 7, np.uint8), "seven.png")
         tracker.finish()
@@ -167,7 +168,7 @@ def test_a_result_that_is_refused_waits_and_says_why(server, sign_in, tmp_path, 
     recipe = load_recipe(RECIPE, [f"tracking.storage={tmp_path}"])
     arguments = tracking.worker_arguments(recipe, tracking.create_run("rotated", recipe))
     sign_in("ada", "an-old-password-1")
-    tracker = tracking.Tracker(**arguments)
+    tracker = Tracker(**arguments)
     tracker.metrics({"loss": 1.0}, 1)
     assert not tracker.flush(3)
     assert "its results wait: MLflow at " in (told := capsys.readouterr().err) and "correct MLFLOW_TRACKING_" in told

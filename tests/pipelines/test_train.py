@@ -243,6 +243,8 @@ def test_a_run_is_found_from_any_folder(streets, trained, monkeypatch):
     run = Run.reopen(Path(trained["run_dir"]).name, load_recipe(RECIPE, options))
     assert run.folder == trained["run_dir"]
     client = MlflowClient(f"sqlite:///{trained['storage']}/mlflow.db")
+    assert client.get_run(run.mlflow_run_id).info.status == "FINISHED"
+    run.go_on()
     assert client.get_run(run.mlflow_run_id).info.status == "RUNNING"
     client.set_terminated(run.mlflow_run_id, "FINISHED")
 

@@ -116,9 +116,10 @@ def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema, warmup):
         step(state, factor)
     with state.averaged():
         save_checkpoint(tmp_path / "checkpoint", state.segmentor, recipe.model_dump(mode="json"), {})
-        state.save(tmp_path / "checkpoint", 3, skipped=7)
+        state.save(tmp_path / "checkpoint", 3, skipped=7, unsent=[({"loss": 0.5}, 2, 1700)])
     resumed, _ = state_of(precision, ema, warmup=warmup)
     assert resumed.load(tmp_path / "checkpoint") == 3 and resumed.skipped == 7
+    assert resumed.unsent == [({"loss": 0.5}, 2, 1700)]
     assert resumed.metrics() == state.metrics()
     assert resumed.scaler.state_dict() == state.scaler.state_dict()
     if precision == "fp16":

@@ -57,3 +57,8 @@ def test_the_mean_over_domains():
 def test_other_images_are_refused():
     with pytest.raises(ValueError, match="3 images for one model and 2"):
         paired_bootstrap(confusions(3, 1), confusions(2, 1))
+
+
+def test_one_image_has_no_interval():
+    with pytest.raises(ValueError, match="1 images for one model and 1 for the other: .* at least two"):
+        paired_bootstrap(confusions(1, 1), confusions(1, 2))
