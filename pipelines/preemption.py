@@ -1,4 +1,4 @@
-"""SIGTERM: a run writes a checkpoint, ends, and can be resumed. Its parts speak through files in the run's folder."""
+"""SIGTERM: a run writes a checkpoint, ends, and can be resumed; Ctrl-C: it ends. All by files in the run's folder."""
 
 import signal
 import threading
@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from datasets import storage
+from pipelines import tracking
 from pipelines.runs import last_checkpoint, step_name
 from pipelines.terminal import say
 
@@ -85,6 +86,18 @@ def on_sigterm(folder: str, last_step: int, end: Callable[[], None]) -> Iterator
         raise SystemExit(EXIT_CODE) if stopped.is_set() else KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def killed_if_interrupted(run_id: str) -> Iterator[None]:
+    """Inside of this Ctrl-C, of which Ray makes a SystemExit while it trains, ends the MLflow run as KILLED."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if getattr(stop, "code", None) == EXIT_CODE:  # of SIGTERM, which has ended it
+            raise
+        tracking.end_run(run_id, "KILLED")
+        raise KeyboardInterrupt from None
 
 
 def _wait_until_saved(folder: str, last_step: int) -> int | None:

@@ -14,7 +14,6 @@ from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
 from pipelines.checkout import commit
-from pipelines.preemption import EXIT_CODE
 from pipelines.refusals import UNKNOWN, asking, at_once, check_address, refusal, tolerated, where
 from pipelines.settings import Recipe
 
@@ -177,18 +176,6 @@ def end_run(run_id: str, status: str) -> None:
     mend = f"run {run_id} stays open there: the same command with --resume ends it, or set it to {status} by hand"
     with tolerated(mend), at_once():
         MlflowClient().set_terminated(run_id, status)
-
-
-@contextmanager
-def killed_if_interrupted(run_id: str) -> Iterator[None]:
-    """Inside of this Ctrl-C, of which Ray makes a SystemExit while it trains, ends the run as KILLED."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if getattr(stop, "code", None) == EXIT_CODE:  # of SIGTERM, which has ended it
-            raise
-        end_run(run_id, "KILLED")
-        raise KeyboardInterrupt from None
 
 
 def open_children(run_id: str) -> list[str]:

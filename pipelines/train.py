@@ -116,7 +116,7 @@ def train(
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    with alone(run.folder), tracking.killed_if_interrupted(run.mlflow_run_id):
+    with alone(run.folder), preemption.killed_if_interrupted(run.mlflow_run_id):
         run.go_on()
         result = _fit(trainer, run)
         return _report(run, result, time.time() - started, log_last)
