@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from datasets.codecs import decode_file
-from datasets.labels import CLASSES, IGNORE, PALETTE, VOID_COLOURS
+from datasets.labels import CITYSCAPES_LABEL_IDS, CLASSES, IGNORE, PALETTE, VOID_COLOURS
 from datasets.layouts import Pair
 from datasets.raw_folder import read_bytes
 
@@ -88,10 +88,10 @@ def _refuse_numbered_colours(data: bytes, ids: np.ndarray, table: np.ndarray, pa
         return
     colours = {i: tuple(palette[3 * i : 3 * i + 3]) for i in np.unique(ids).tolist()}
     drawn = {i: _CLASS_OF[colour] for i, colour in colours.items() if colour in _CLASS_OF}
-    agree = [table[i] == train for i, train in drawn.items()]
-    other = [i for i, train in drawn.items() if table[i] not in (train, IGNORE)]
-    if drawn and set(colours.values()) <= {*_CLASS_OF, *VOID_COLOURS} and (other or not any(agree)):
-        i = (other or list(drawn))[0]
+    wrong = [i for i, train in drawn.items() if train not in (i, CITYSCAPES_LABEL_IDS.get(i), table[i])]
+    other = [i for i in wrong if table[i] != IGNORE]
+    if set(colours.values()) <= {*_CLASS_OF, *VOID_COLOURS} and (other or 2 * len(wrong) > len(drawn)):
+        i = (other or wrong)[0]
         raise ValueError(
             f"the label's palette has Cityscapes' colours under other numbers than their ids: {i} is the colour of "
             f"{CLASSES[drawn[i]]} ({path}): use its file of ids, or save it without a palette if these are the ids"

@@ -51,7 +51,8 @@ def test_colours_are_refused_with_the_reason(gtav, raw_files, tmp_path):
 
 
 def test_numbered_colours_are_refused(gtav, raw_files, tmp_path):
-    """Colours that were saved with a palette have numbers of their own; ids with their colours are fine."""
+    """Colours that were saved with a palette have numbers of their own; ids with their colours are fine, whatever
+    classes they are merged into."""
     layout, pair = gtav
     drawn = np.resize(PALETTE[[13, 0, 10, 2]], (*raw_files.size, 3))
     Image.fromarray(drawn).convert("P", palette=Image.Palette.ADAPTIVE).save(pair.label)
@@ -64,6 +65,8 @@ def test_numbered_colours_are_refused(gtav, raw_files, tmp_path):
     ids.putpalette(palette.tobytes())
     ids.save(pair.label)
     assert raw_files.converted(layout, pair)[:4] == [0, 1, 13, 255]
+    merged = replace(layout.forms[0], ids=layout.id_to_train | {8: 0})
+    assert raw_files.converted(replace(layout, forms=(merged,)), pair)[:4] == [0, 0, 13, 255]
 
 
 @pytest.mark.parametrize("kind", ["image", "label"])
