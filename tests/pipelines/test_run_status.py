@@ -97,11 +97,21 @@ def test_register_leaves_it(recipe, run, status, tmp_path):
     assert (info(run).status, info(run).end_time) == (status, before.end_time)
 
 
+@pytest.fixture
+def nobody(run, monkeypatch):
+    """MLflow at an address where nobody answers; it exports that too."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.usefixtures("nobody")
 def test_the_end_without_a_server_is_a_warning(run, tmp_path, monkeypatch, capsys):
     """The result of the training stands, and it is soon there."""
     (tmp_path / "recipe.json").write_text("{}")
     monkeypatch.setattr(training, "last_checkpoint", lambda folder: str(tmp_path))
-    mlflow.set_tracking_uri("http://127.0.0.1:9")
     started = time.monotonic()
     result = training._report(run, Namespace(metrics={"mIoU": 5.0, "seconds": {"data": 1.0}}), 1.0, log_last=True)
     assert time.monotonic() - started < 60 and result["metrics"] == {"mIoU": 5.0} and result["model"] is None
