@@ -21,12 +21,12 @@ _PROBES = 3
 def make_plan(pairs: list[Pair], layout: Layout, split: str, dataset: str, codec: str) -> Plan:
     """The plan of an ingest of these pairs: the same for the same files and settings."""
     found = [_infos(files) for files in zip(*((pair.image, pair.label) for pair in pairs), strict=True)]
-    images, labels = ([info.size if info else None for info in infos] for infos in found)
+    images, labels = ([info.size if info else None for info in side] for side in found)
     growth = _growth(pairs, images, layout, codec)
     said = [list(row) for row in zip([pair.name for pair in pairs], images, labels, strict=True)]
     meaning = [layout.label_space.name, sorted(layout.id_to_train.items())]
     ends = _ends([growth * (size or 0) for size in images])
-    changed = [[info.mtime_ns if info else None for info in infos] for infos in zip(*found, strict=True)]
+    changed = [[info.mtime_ns if info else None for info in pair] for pair in zip(*found, strict=True)]
     return Plan(
         dataset=dataset,
         layout=layout.name,

@@ -2,19 +2,17 @@
 
 import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow.fs as pafs
-from filelock import FileLock, Timeout
 from PIL import Image
 
 from datasets import storage
 from datasets.labels import CITYSCAPES
+from pipelines.lock import locked
 from pipelines.report import legend, overlay
 
 RECORD, _LOCK = "predict.json", "predict.lock"
@@ -38,28 +36,13 @@ class Predictions:
         self._there: dict[str, set[str]] = {}
         self._folders: set[str] = set()
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """While this lasts no other `predict` writes here, unless it is an object store, which can't keep it out. A
-        killed process lets go of it.
+    def alone(self) -> AbstractContextManager[None]:
+        """While this lasts no other `predict` writes here, as far as `locked` can see to that.
 
         Raises:
             ValueError: another process does.
         """
-        if "://" in self.out:
-            yield
-            return
-        lock = FileLock(Path(self.out) / _LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ValueError(
-                f"{self.out} is being written to by another predict: wait, or choose another OUT"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return locked(self.out, _LOCK, "is being written to by another predict: wait, or choose another OUT")
 
     def begin(self, settings: dict[str, Any], overwrite: bool = False, places: dict[str, str] | None = None) -> None:
         """Looks at what is there; what was left half written goes.

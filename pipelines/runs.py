@@ -4,18 +4,17 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
-from filelock import FileLock, Timeout
 from ray.train import Result
 
 from datasets import storage
 from pipelines import tracking
+from pipelines.lock import locked
 from pipelines.patience import Patient
 from pipelines.recipe import known_keys, parse_recipe
 from pipelines.settings import Recipe, absolute
@@ -91,7 +90,7 @@ class Run:
     def go_on(self) -> None:
         """Marks its MLflow run as running again, if it was begun before. Only in `alone`."""
         if not self.is_new:
-            tracking.reopen_run(self.mlflow_run_id, self.recipe, self.folder)
+            tracking.reopen_run(self.mlflow_run_id)
 
     def storage_arguments(self) -> dict[str, Any]:
         """Where Ray Train writes, as arguments of its `RunConfig`."""
@@ -99,28 +98,14 @@ class Run:
         return {"name": self.name, "storage_path": path.rsplit("/", 1)[0], "storage_filesystem": patient}
 
 
-@contextmanager
-def alone(folder: str) -> Iterator[None]:
-    """While this lasts no other process works on the run or sweep in this folder, unless it lies in an object store,
-    which can't keep it out. A killed process lets go of it.
+def alone(folder: str) -> AbstractContextManager[None]:
+    """While this lasts no other process works on the run or sweep in this folder, as far as `locked` can see to that.
 
     Raises:
         ValueError: another process does.
     """
-    if "://" in folder:
-        yield
-        return
-    lock = FileLock(Path(folder) / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"{folder} is being worked on by another process: wait for its end or stop it, or give another --name"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    refusal = "is being worked on by another process: wait for its end or stop it, or give another --name"
+    return locked(folder, _LOCK, refusal)
 
 
 def step_name(step: int) -> str:

@@ -147,12 +147,11 @@ def check_run(run_id: str, recipe: Recipe, folder: str) -> None:
         )
 
 
-def reopen_run(run_id: str, recipe: Recipe, folder: str) -> None:
-    """Marks a run that goes on as RUNNING, in the job that this is and with the code that this is.
+def reopen_run(run_id: str) -> None:
+    """Marks a run that goes on, after `check_run`, as RUNNING, in the job that this is and with the code that this is.
 
-    Nobody else may be at it: `runs.alone`. Raises ValueError as `check_run` does.
+    Nobody else may be at it: `runs.alone`. Raises ValueError if the server refuses it or does not answer.
     """
-    check_run(run_id, recipe, folder)
     with asking():
         MlflowClient().update_run(run_id, status="RUNNING")
         for name, value in (_job() | _resumed(run_id)).items():

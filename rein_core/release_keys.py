@@ -11,20 +11,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-_OTHER_PARTS = (
-    *("prompt_encoder.", "mask_decoder."),  # SAM
-    *(
-        "transformer.",
-        "token_embedding.",
-        "positional_embedding",
-        "text_projection",
-        "ln_final.",
-        "logit_scale",
-    ),  # CLIP
-    *("input_resolution", "context_length", "vocab_size"),  # CLIP's numbers
-    *("text.", "visual.head.", "logit_bias"),  # OpenCLIP and SigLIP
-    *("local_cls_norm.", "projectors.", "norms."),  # DINOv3 and what is distilled from it
-)
+_SAM = ("prompt_encoder.", "mask_decoder.")
+_CLIP = ("transformer.", "token_embedding.", "positional_embedding", "text_projection", "ln_final.", "logit_scale")
+_CLIPS_NUMBERS = ("input_resolution", "context_length", "vocab_size")
+_OPEN_CLIP = ("text.", "visual.head.", "logit_bias")  # and SigLIP
+_DINOV3 = ("local_cls_norm.", "projectors.", "norms.")  # and what is distilled from it
+_OTHER_PARTS = _SAM + _CLIP + _CLIPS_NUMBERS + _OPEN_CLIP + _DINOV3
 _COMPUTED = (".periods", "rope.freqs_cos", "rope.freqs_sin", ".qkv.bias_mask", ".qkv.bias")
 """What timm's models compute, or, DINOv3's last two, do without."""
 

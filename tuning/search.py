@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         sweep = Sweep.open(place, recipe) if folder else Sweep.create(recipe, place)
         say(f"sweep {sweep.folder}  (MLflow run {sweep.mlflow_run_id})")
         if folder:
-            tracking.reopen_run(sweep.mlflow_run_id, recipe, folder)
+            tracking.reopen_run(sweep.mlflow_run_id)
             sweep.go_on()
         return _run(args, sweep)
 

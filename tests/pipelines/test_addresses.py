@@ -1,7 +1,6 @@
 """Addresses that can't be and servers that break off: one line that names the list, the video or the image."""
 
 import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -24,13 +23,9 @@ class Broken(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def web() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def web(web_server) -> Iterator[str]:
+    with web_server(Broken) as address:
+        yield address
 
 
 @pytest.mark.parametrize(("file", "what"), [("a b.txt", "list"), ("a b.mp4", "video")])

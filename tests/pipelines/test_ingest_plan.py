@@ -1,5 +1,7 @@
 """How pairs are cut into files: about 128 MiB each, never more than 256 samples, and small data sets into 16."""
 
+from itertools import pairwise
+
 import pytest
 
 from pipelines.ingest_plan import _ends
@@ -20,7 +22,7 @@ MIB = 1 << 20
 )
 def test_files_are_of_one_size_and_hold_every_pair(sizes, samples):
     ends = _ends(sizes)
-    counts = [end - start for start, end in zip((0, *ends), ends, strict=False)]
+    counts = [end - start for start, end in pairwise((0, *ends))]
     assert ends[-1] == sum(counts) == len(sizes)
     assert set(counts[:-1]) <= {samples} and 0 < counts[-1] <= samples
 

@@ -4,7 +4,6 @@ import functools
 import http.server
 import io
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,15 +23,11 @@ def encoded(ending: str) -> bytes:
 
 
 @pytest.fixture
-def web(tmp_path) -> Iterator[str]:
+def web(web_server, tmp_path) -> Iterator[str]:
     """The address of a web server of tmp_path."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with web_server(handler) as address:
+        yield address
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp", ".tif", ".webp"])

@@ -70,7 +70,7 @@ def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, monkeypatch):
     listed = []
     for now in ("aaa", "bbb", "ccc-dirty", "bbb", "aaa", None):
         monkeypatch.setattr(tracking, "commit", lambda now=now: now)
-        tracking.reopen_run(run_id, recipe, str(tmp_path))
+        tracking.reopen_run(run_id)
         run = MlflowClient(mlflow.get_tracking_uri()).get_run(run_id)
         assert run.data.tags["commit"] == "aaa" and run.info.status == "RUNNING"
         listed.append(run.data.tags.get("commit.resumed"))
