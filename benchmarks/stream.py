@@ -1,8 +1,9 @@
 """The training stream: images a CPU-second of ours, from lossless and from JPEG shards, against mmseg's own loader.
 
-`python -m benchmarks.stream --pairs 200 --work DIR --json`: photo-like GTAV-size pairs are drawn and ingested once;
-then each loader runs in a process of its own, in turns. CPU seconds are those of the process and all its children,
-workers and Ray's daemons, between two points of the steady state; start-up is stated apart.
+`python -m benchmarks.stream --pairs 2000 --drawn 60 --work DIR --json`: photo-like GTAV-size pairs are drawn (a second
+of CPU each; with `--drawn` the others are links) and ingested once; then each loader runs in a process of its own, in
+turns. CPU seconds are those of the process and all its children, workers and Ray's daemons, between two points of the
+steady state; start-up is stated apart.
 """
 
 import json
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measures and prints."""
     parser = common.parser(__doc__)
     parser.add_argument("--pairs", type=int, default=2000, help="pairs of 1914×1052 pixels")
+    parser.add_argument("--drawn", type=int, help="so many are drawn, the others links to them; default: all")
     parser.add_argument("--work", default="stream-benchmark", help="folder of raw pairs and shards, made once")
     parser.add_argument("--steps", type=int, default=100, help=f"measured steps of {BATCH} images")
     parser.add_argument("--loaders", nargs="+", default=list(LOADERS), choices=LOADERS)
@@ -39,13 +41,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.work = Path(args.work).absolute()
     if args.one:
-        common.emit(measure(args.one, args.work, args.pairs, args.steps), True)
+        common.emit(measure(args.one, args.work, label(args.pairs, args.drawn), args.steps), True)
         return
-    prepare(args.work, args.pairs)
+    prepare(args.work, args.pairs, args.drawn)
     runs = {name: [] for name in args.loaders}
     for _ in range(args.rounds):
         for name in runs:
             options = ["--one", name, "--work", str(args.work), "--pairs", str(args.pairs), "--steps", str(args.steps)]
+            options += ["--drawn", str(args.drawn)] if args.drawn else []
             runs[name].append(common.in_a_process("benchmarks.stream", *options))
     rows = {name: {key: statistics.median(run[key] for run in own) for key in own[0]} for name, own in runs.items()}
     common.emit(ratios(rows) | {"loaders": rows, "machine": common.machine(common.device())}, args.json)
@@ -71,25 +74,51 @@ def ratios(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     return {"ratio": divided(pairs), "loop_over_ray": divided(loops)}
 
 
-def prepare(work: Path, pairs: int) -> None:
+def label(pairs: int, drawn: int | None) -> str:
+    """Of folders of so many pairs, of which so many differ."""
+    return f"{pairs}-of-{drawn}" if drawn else str(pairs)
+
+
+def prepare(work: Path, pairs: int, drawn: int | None) -> None:
     """Raw pairs in GTAV's layout, and shards of them by codec; those of another number of pairs stay beside them."""
-    raw = folder(work, "raw", pairs)
+    named = label(pairs, drawn)
+    raw = folder(work, "raw", named)
     if not raw.is_dir():
-        common.prepare(
-            "scenes", str(raw), "--layout", "gtav", "--look", "camera", "--count", str(pairs), "--size", "1052x1914"
-        )
+        if drawn:
+            _link(_draw(work, drawn), raw, pairs)
+        else:
+            _draw(work, pairs)
     for codec in ("original", "zstd", "jpeg95"):
-        shards = str(folder(work, codec, pairs))
+        shards = str(folder(work, codec, named))
         if not exists(shards):
             common.prepare("ingest", "gtav", str(raw), shards, "--codec", codec)
 
 
-def folder(work: Path, what: str, pairs: int) -> Path:
-    """Of so many raw pairs, or of their shards by the name of a codec."""
+def _draw(work: Path, pairs: int) -> Path:
+    raw = folder(work, "raw", str(pairs))
+    if not raw.is_dir():
+        size = ["--size", "1052x1914"]
+        common.prepare("scenes", str(raw), "--layout", "gtav", "--look", "camera", "--count", str(pairs), *size)
+    return raw
+
+
+def _link(drawn: Path, raw: Path, pairs: int) -> None:
+    """Files of numbers as names, which are those of `drawn` over and over again."""
+    partial = raw.with_suffix(".partial")
+    for part in ("images", "labels"):
+        files = sorted((drawn / part).iterdir())
+        (partial / part).mkdir(parents=True)
+        for number in range(pairs):
+            (partial / part / f"{number + 1:05d}.png").hardlink_to(files[number % len(files)])
+    partial.rename(raw)
+
+
+def folder(work: Path, what: str, pairs: str) -> Path:
+    """Of raw pairs, or of their shards by the name of a codec; `pairs` as in `label`."""
     return work / f"{what}-{pairs}"
 
 
-def measure(name: str, work: Path, pairs: int, steps: int) -> dict[str, float]:
+def measure(name: str, work: Path, pairs: str, steps: int) -> dict[str, float]:
     """Images a CPU-second and a second in the steady state, seconds to the first batch, GiB of all processes."""
     kind, _, codec = name.partition(" ")
     if kind == "worker":

@@ -43,3 +43,30 @@ def test_another_number_of_pairs_is_other_data_for_every_loader(read, tmp_path):
     for uri in read:
         kind, pairs = uri.name.split("-")
         assert (uri / MANIFEST).read_text() == (pairs if kind == "raw" else str(tmp_path / f"raw-{pairs}"))
+
+
+def test_pairs_that_are_not_drawn_are_links_to_those_that_are(tmp_path, monkeypatch):
+    drawn, ingested = [], []
+
+    def prepared(command: str, *argv: str) -> None:
+        if command == "ingest":
+            ingested.append(argv[1:3])
+            return
+        drawn.append(argv[argv.index("--count") + 1])
+        for part in ("images", "labels"):
+            (Path(argv[0]) / part).mkdir(parents=True)
+            for name in ("00001.png", "00002.png"):
+                (Path(argv[0]) / part / name).write_text(part + name)
+
+    monkeypatch.setattr(stream.common, "prepare", prepared)
+    stream.prepare(tmp_path, 5, drawn=2)
+    raw = tmp_path / "raw-5-of-2"
+    assert drawn == ["2"] and ingested[1] == (str(raw), str(tmp_path / "zstd-5-of-2"))
+    assert sorted(file.name for file in (raw / "labels").iterdir()) == [f"0000{i}.png" for i in range(1, 6)]
+    assert [(raw / "images" / f"0000{i}.png").read_text() for i in (1, 2, 5)] == [
+        "images00001.png",
+        "images00002.png",
+        "images00001.png",
+    ]
+    stream.prepare(tmp_path, 5, drawn=2)
+    assert drawn == ["2"]
