@@ -33,6 +33,8 @@ def mean_interval(
 ) -> Interval:
     """As `paired_bootstrap`, of the mean over domains, whose images are drawn independently.
 
+    Draws without any labelled pixel in a domain have no mIoU and are left out; where there are no others, all is NaN.
+
     Args:
         pairs: each domain's confusions of both models.
     """
@@ -44,7 +46,7 @@ def mean_interval(
     rng = np.random.default_rng(seed)
     drawn = np.mean([_drawn_differences(a, b, draws, rng) for a, b in pairs], axis=0)
     difference = np.mean([_miou(b.sum(axis=0)) - _miou(a.sum(axis=0)) for a, b in pairs])
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(difference), float(low), float(high))
 
 

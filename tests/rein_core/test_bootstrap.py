@@ -54,6 +54,15 @@ def test_the_mean_over_domains():
     assert found.low < found.difference < found.high
 
 
+def test_draws_without_a_labelled_pixel_are_left_out():
+    """Of ten images two have labels: a tenth of all draws shows none of them."""
+    a, b = np.zeros((2, 10, 3, 3), np.int64)
+    a[:2], b[:2] = confusions(2, 20), confusions(2, 40)
+    found = paired_bootstrap(a, b)
+    assert found.low <= found.difference <= found.high and found.low > 0
+    assert all(np.isnan(paired_bootstrap(a[2:], b[2:])))
+
+
 def test_other_images_are_refused():
     with pytest.raises(ValueError, match="3 images for one model and 2"):
         paired_bootstrap(confusions(3, 1), confusions(2, 1))
