@@ -108,8 +108,8 @@ def register(
 
 def check_name(what: str, name: str) -> None:
     """Raises ValueError if the registry takes no such name."""
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"register: {what} {name!r}: use letters, digits, dots, dashes and underscores")
+    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
+        raise ValueError(f"register: {what} {name!r}: use letters, digits, and dots, dashes and underscores among them")
 
 
 def check_alias(what: str, alias: str) -> None:

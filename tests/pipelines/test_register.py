@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipelines.cluster import ROOT
 from pipelines.recipe import load_recipe
-from pipelines.register import check_alias
+from pipelines.register import check_alias, check_name
 from rein_core import build_segmentor, predict_labels
 from rein_core.checkpoint import save_checkpoint
 from tuning import winner
@@ -63,6 +63,13 @@ def assert_temporary(uri: str, storage: Path) -> None:
     env = os.environ | {"TMPDIR": str(temporary)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
     assert done.stdout.startswith(str(temporary)) and not list(temporary.iterdir()), done.stderr
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "-", "a/b", "a:b", "a b"])
+def test_a_name_that_no_uri_can_hold_is_refused(name):
+    with pytest.raises(ValueError, match="register: NAME .* use letters, digits, and dots, dashes and underscores am"):
+        check_name("NAME", name)
+    check_name("NAME", "street-model_1.0")
 
 
 def test_an_alias_that_mlflow_refuses_is_named_before_anything_is_done(run_command, tmp_path):
