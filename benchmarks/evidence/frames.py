@@ -21,29 +21,46 @@ from pipelines.scoring import Domain, Protocol
 
 
 def draw(study: Study, results: Results, out: Path) -> Path | None:
-    """Writes `out` with the predictions, and STUDY-frames.png in the work folder with photograph and truth too.
+    """Writes `out` with the predictions, a row an arm; with photograph and truth STUDY-frames.png in the work folder.
+
+    Rows are kept beside `out` in `frames`, by trial, for arms whose runs are on another machine.
 
     Returns:
-        `out`; None if no run is on this machine.
+        `out`; None if no run is on this machine, and no row is kept.
     """
-    checkpoints = {arm.name: _checkpoint(study, arm, results) for arm in study.arms}
-    checkpoints = {name: found for name, found in checkpoints.items() if found}
-    if not checkpoints:
+    trials = {arm.name: _first_kept(study, arm, results) for arm in study.arms}
+    rows = {name: out.parent / "frames" / f"{trial.name}.png" for name, trial in trials.items() if trial}
+    checkpoints = {name: _checkpoint(trials[name], results.work) for name in rows}
+    here = {name: checkpoint for name, checkpoint in checkpoints.items() if checkpoint}
+    given = _draw_rows(study, results.work, here, rows) if here else []
+    kept = [cv2.imread(str(file)) for file in rows.values() if file.is_file()]
+    if not kept:
         return None
-    domains = [_domain(results.work, name) for name in (study.held_out, *study.domains)]
-    samples = [domain.sample(domain.indices[0]) for domain in domains]
-    truths = [colorize(truth, domain.space) for domain, (_, _, truth) in zip(domains, samples, strict=True)]
-    given = {"image": [image[..., ::-1] for _, image, _ in samples], "truth": truths}
-    predictions = {name: _predictions(checkpoint, domains, samples) for name, checkpoint in checkpoints.items()}
-    _write(out, predictions)
-    _write(results.work / f"{study.name.lower()}-frames.png", given | predictions)
+    cv2.imwrite(str(out), np.vstack(kept))
+    if given:
+        cv2.imwrite(str(results.work / f"{study.name.lower()}-frames.png"), np.vstack(given + kept))
     return out
 
 
-def _checkpoint(study: Study, arm: Arm, results: Results) -> str | None:
+def _first_kept(study: Study, arm: Arm, results: Results) -> Trial | None:
     rate = results.best_rate(study, arm)
-    folder = results.work / "runs" / Trial(study, arm, rate, arm.seeds[0]).name if rate else None
-    return last_checkpoint(str(folder)) if folder and folder.is_dir() else None
+    return Trial(study, arm, rate, arm.seeds[0]) if rate else None
+
+
+def _checkpoint(trial: Trial, work: Path) -> str | None:
+    folder = work / "runs" / trial.name
+    return last_checkpoint(str(folder)) if folder.is_dir() else None
+
+
+def _draw_rows(study: Study, work: Path, checkpoints: dict[str, str], files: dict[str, Path]) -> list[np.ndarray]:
+    """Writes the row of each checkpoint; returns those of photographs and truth, BGR uint8 [h, w, 3]."""
+    domains = [_domain(work, name) for name in (study.held_out, *study.domains)]
+    samples = [domain.sample(domain.indices[0]) for domain in domains]
+    truths = [colorize(truth, domain.space) for domain, (_, _, truth) in zip(domains, samples, strict=True)]
+    for name, checkpoint in checkpoints.items():
+        files[name].parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(files[name]), _row(name, _predictions(checkpoint, domains, samples)))
+    return [_row("image", [image[..., ::-1] for _, image, _ in samples]), _row("truth", truths)]
 
 
 def _domain(work: Path, name: str) -> Domain:
@@ -61,10 +78,9 @@ def _predictions(checkpoint: str, domains: list[Domain], samples: list[tuple]) -
     return [colorize(Protocol().predict(segmentor, image, d)[0], d.space) for d, (_, image, _) in pairs]
 
 
-def _write(file: Path, columns: dict[str, list[np.ndarray]]) -> None:
-    """A row a column of `columns`, so that many methods fit below each other."""
-    rows = [np.hstack([titled(name, part) for part in _even(parts)]) for name, parts in columns.items()]
-    cv2.imwrite(str(file), np.vstack(rows)[..., ::-1])
+def _row(name: str, parts: list[np.ndarray]) -> np.ndarray:
+    """RGB uint8 pictures beside each other, each below `name`: BGR uint8 [h, w, 3]."""
+    return np.hstack([titled(name, part) for part in _even(parts)])[..., ::-1]
 
 
 def _even(parts: list[np.ndarray]) -> list[np.ndarray]:

@@ -37,9 +37,8 @@ def section(study: Study, results: Results, folder: Path) -> str:
     if not arms:
         return "No trial is finished yet."
     files = plots.draw(study, results, folder)
-    predictions = folder / f"{study.name.lower()}-frames.png"
-    frames.draw(study, results, predictions)
-    files += [predictions] if predictions.is_file() else []
+    predictions = frames.draw(study, results, folder / f"{study.name.lower()}-frames.png")
+    files += [predictions] if predictions else []
     pictures = [f"![study {study.name}]({FOLDER}/{file.name})" for file in files]
     return "\n\n".join([table(study, arms, results), _origin(study, results), *pictures])
 

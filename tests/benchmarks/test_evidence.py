@@ -221,8 +221,15 @@ def test_a_study_is_trained_once_and_shown(work, tmp_path, monkeypatch, capfd):
     text = (tmp_path / "evidence.md").read_text()
     rein = Results(tmp_path / "results.json", work).kept(study, arms[1])
     assert len(rein) == 2 and f"{spread(found.scores['idd-lite'] for found in rein)[0]:.1f} ±" in text
+    pictures = tmp_path / "evidence"
     for name in ("t-domains.png", "t-rates.png", "t-frames.png"):
-        assert name in text and (tmp_path / "evidence" / name).is_file()
+        assert name in text and (pictures / name).is_file()
+    rows = [cv2.imread(str(file)) for file in sorted((pictures / "frames").iterdir())]  # frozen, Rein
+    before = cv2.imread(str(pictures / "t-frames.png"))
+    assert np.array_equal(before, np.vstack(rows)) and not np.array_equal(*rows)
+    elsewhere = Results(tmp_path / "results.json", tmp_path / "without-runs")
+    page.frames.draw(study, elsewhere, pictures / "t-frames.png")
+    assert np.array_equal(cv2.imread(str(pictures / "t-frames.png")), before)
 
 
 def test_another_number_of_scenes_is_refused(work):
