@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import common
 
 GPUS = (1, 2, 4, 8, 16, 32, 64)
-_SAMPLES_PER_TASK = 16
+_SAMPLES_PER_TASK = 64
 _BUCKET_MB = 26.2
 _GBIT, _GB = 125.0, 1000.0
 """MB a second of one Gbit/s and of one GB/s."""

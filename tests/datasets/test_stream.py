@@ -41,7 +41,8 @@ def test_ray_delivers_the_plan_in_order(streets):
 def test_data_sets_follow_one_another_unnoticed(streets, monkeypatch):
     """A run that is longer than one of Ray's data sets."""
     whole = list(batches(*feed(streets), range(3, 60)))
-    monkeypatch.setattr(stream, "_TASKS_PER_DATASET", 4)  # of 4 steps each
+    monkeypatch.setattr(stream, "_SAMPLES_PER_TASK", 16)  # four steps
+    monkeypatch.setattr(stream, "_TASKS_PER_DATASET", 4)
     cut = list(batches(*feed(streets), range(3, 60)))
     assert [b["position"].tolist() for b in cut] == [list(range(4 * step, 4 * step + 4)) for step in range(3, 60)]
     for one, other in zip(whole, cut, strict=True):
@@ -59,10 +60,11 @@ def test_the_first_batch_of_a_long_run_comes_as_soon_as_of_a_short_one(streets):
     assert seconds[1_000_000] < seconds[8] + 5
 
 
-def test_killed_data_workers_lose_and_repeat_nothing(streets, data_workers):
+def test_killed_data_workers_lose_and_repeat_nothing(streets, data_workers, monkeypatch):
     """SIGKILL to the processes that decode, several times: the same batches as undisturbed."""
     sources, plan, _ = feed(streets)
     slow = Augment([512], (256, 256))
+    monkeypatch.setattr(stream, "_SAMPLES_PER_TASK", 16)
     expected = list(batches(sources, plan, slow, range(120)))
     killed, got = set(), []
     for batch in batches(sources, plan, slow, range(120)):
