@@ -90,7 +90,7 @@ class Loader:
 
 
 def _stacked(rows: Iterable[dict[str, np.ndarray | str]], count: int) -> dict[str, np.ndarray]:
-    """Rows of `Loader.load`, each put in its place as it comes: to keep them until the last would take twice as much."""
+    """Rows of `Loader.load`, each put in its place as it comes: to keep all until the last would take twice as much."""
     pixels: dict[str, np.ndarray] = {}
     words: dict[str, list[str]] = {"name": [], "damage": []}
     for place, row in enumerate(rows):

@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> None:
     studies = [STUDIES[name].only(args.arms) for name in args.study]
-    if args.results == KEPT and (args.set or args.weights == "random"):
+    if args.results.resolve() == KEPT.resolve() and (args.set or args.weights == "random"):
         raise ValueError(
             "evidence: trials with --set or random weights are no evidence: name other --results and --work"
         )

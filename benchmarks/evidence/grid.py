@@ -37,6 +37,7 @@ def recipe_of(trial: Trial, work: Path, weights: str | None, overrides: list[str
 
 
 def _run_one(trial: Trial, work: Path, weights: str | None, overrides: list[str], results: Results) -> None:
+    results.reload()
     if results.find(trial):
         return
     recipe, started = recipe_of(trial, work, weights, overrides), time.monotonic()

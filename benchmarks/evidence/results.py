@@ -78,6 +78,10 @@ class Results:
         values = json.loads(self.file.read_text()) if self.file.is_file() else {}
         return {name: Found(**value) for name, value in values.items()}
 
+    def reload(self) -> None:
+        """Sees what other processes have kept meanwhile."""
+        self.trials = self._read()
+
     def find(self, trial: Trial) -> Found | None:
         """What is known of this trial."""
         return self.trials.get(trial.name)
@@ -92,7 +96,7 @@ class Results:
         found = _read(client, _finished(client, trial.name), self.work, trial)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.file.with_suffix(".lock")):
-            self.trials = self._read()
+            self.reload()
             self.check(trial.study, found.data or {})
             self.trials[trial.name] = found
             self._write()

@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.evidence import __main__
+from benchmarks.evidence import __main__, grid, page
 from benchmarks.evidence import results as results_module
 from benchmarks.evidence.results import Found, Results
-from benchmarks.evidence.studies import Arm, Study, Trial
+from benchmarks.evidence.studies import STUDIES, Arm, Study, Trial
 
 ARMS = (Arm("frozen", rates=(1.0,), seeds=(0, 1)), Arm("Rein", rates=(1.0,), seeds=(0, 1)))
 STUDY = Study("T", "does it work", "camvid-train", "camvid-val", ("idd-lite",), ARMS)
@@ -39,6 +39,28 @@ def test_processes_share_the_results(tmp_path, collect):
     collect(first, FROZEN)
     collect(second, REIN)
     assert set(Results(first.file, tmp_path).trials) == {FROZEN.name, REIN.name}
+
+
+def test_a_trial_that_another_process_has_kept_is_not_trained_again(tmp_path, collect, monkeypatch):
+    trained = []
+    monkeypatch.setattr(grid, "train", lambda recipe, run, name, **_: trained.append(name))
+    first, second = (Results(tmp_path / "results.json", tmp_path) for _ in range(2))
+    collect(first, FROZEN)
+    grid._run_one(FROZEN, tmp_path, None, [], second)
+    assert not trained and second.find(FROZEN)
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_the_published_table_is_that_of_the_published_results(study, tmp_path):
+    results = Results(__main__.KEPT, tmp_path)
+    arms = [arm for arm in study.arms if results.kept(study, arm)]
+    assert page.table(study, arms, results) in (__main__.KEPT.parent.parent / page.PAGE).read_text()
+
+
+@pytest.mark.parametrize("results", [__main__.KEPT, __main__.KEPT.absolute()])
+def test_the_published_results_take_no_changed_trials(results, capsys):
+    argv = ["run", "A", "--weights", "random", "--results", str(results)]
+    assert __main__.main(argv) == 1 and "are no evidence: name other --results" in capsys.readouterr().err
 
 
 def test_results_do_not_mix_shards(tmp_path, collect):
