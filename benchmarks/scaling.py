@@ -10,9 +10,9 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from benchmarks import common
+from datasets.stream import SAMPLES_PER_TASK
 
 GPUS = (1, 2, 4, 8, 16, 32, 64)
-_SAMPLES_PER_TASK = 64
 _BUCKET_MB = 26.2
 _GBIT, _GB = 125.0, 1000.0
 """MB a second of one Gbit/s and of one GB/s."""
@@ -172,7 +172,7 @@ def at(gpus: int, of: Inputs) -> Point:
         gpu_node_gbit=node_mb(gpus, of) / step * 1e3 / _GBIT,
         store_mb_per_second=rate * of.image_mb,
         store_reads_per_second=rate * of.reads_per_image,
-        ray_tasks_per_second=rate / _SAMPLES_PER_TASK,
+        ray_tasks_per_second=rate / SAMPLES_PER_TASK,
         dollars_per_hour=dollars,
         dollars_per_million=dollars / 3600 / rate * 1e6,
     )

@@ -17,7 +17,8 @@ from datasets.plan import Pick, Plan
 from datasets.sample import OR_SKIP, Damaged
 from datasets.shards import Shards
 
-_SAMPLES_PER_TASK = 64  # of 16 Ray's own cost is 2.5 to 3 ms a sample, of 64 it is 1 to 1.5
+SAMPLES_PER_TASK = 64
+"""Of 16 Ray's own cost is 2.5 to 3 ms a sample, of 64 it is 1 to 1.5."""
 _TASKS_PER_DATASET = 256
 _STEPS_AHEAD = 8
 _BLOCK_BYTES = 64 << 20
@@ -132,7 +133,7 @@ def batches(
         ValueError: what `Loader` raises.
     """
     share = len(plan.positions(0, rank, world_size))
-    per_task = max(1, _SAMPLES_PER_TASK // share)
+    per_task = max(1, SAMPLES_PER_TASK // share)
     _limit(num_cpus)
 
     def begin(part: range) -> Iterator[dict[str, np.ndarray]]:

@@ -41,7 +41,7 @@ def test_ray_delivers_the_plan_in_order(streets):
 def test_data_sets_follow_one_another_unnoticed(streets, monkeypatch):
     """A run that is longer than one of Ray's data sets."""
     whole = list(batches(*feed(streets), range(3, 60)))
-    monkeypatch.setattr(stream, "_SAMPLES_PER_TASK", 16)  # four steps
+    monkeypatch.setattr(stream, "SAMPLES_PER_TASK", 16)  # four steps
     monkeypatch.setattr(stream, "_TASKS_PER_DATASET", 4)
     cut = list(batches(*feed(streets), range(3, 60)))
     assert [b["position"].tolist() for b in cut] == [list(range(4 * step, 4 * step + 4)) for step in range(3, 60)]
@@ -64,7 +64,7 @@ def test_killed_data_workers_lose_and_repeat_nothing(streets, data_workers, monk
     """SIGKILL to the processes that decode, several times: the same batches as undisturbed."""
     sources, plan, _ = feed(streets)
     slow = Augment([512], (256, 256))
-    monkeypatch.setattr(stream, "_SAMPLES_PER_TASK", 16)
+    monkeypatch.setattr(stream, "SAMPLES_PER_TASK", 16)
     expected = list(batches(sources, plan, slow, range(120)))
     killed, got = set(), []
     for batch in batches(sources, plan, slow, range(120)):
