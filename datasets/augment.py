@@ -60,7 +60,7 @@ class Augment:
         window = np.s_[top : top + self.crop_size[0], left : left + self.crop_size[1]]
         image, label = resized_crop(image, label.shape, shape, window), resized_label[window]
         if rng.random() < self.flip:
-            image, label = image[:, ::-1], label[:, ::-1]
+            image, label = cv2.flip(image, 1), cv2.flip(label, 1)  # to copy image[:, ::-1] takes far longer
         if self.photometric:
             image = distort(np.ascontiguousarray(image), draw_distortion(rng))
         return pad(image, label, self.crop_size)
@@ -125,11 +125,16 @@ def draw_crop(
     margins = max(label.shape[0] - height, 0), max(label.shape[1] - width, 0)
     for _ in range(_CROP_TRIES + 1):
         top, left = (int(rng.integers(margin + 1)) for margin in margins)
-        counts = np.bincount(label[top : top + height, left : left + width].ravel(), minlength=256)[:IGNORE]
+        counts = _counts(label[top : top + height, left : left + width])
         varied = cat_max_ratio == 1 or np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < cat_max_ratio
         if varied and (least is None or counts[least[0]] > least[1]):
             break
     return top, left
+
+
+def _counts(label: np.ndarray) -> np.ndarray:
+    """Pixels of each train id, int64 [255]; np.bincount takes three times as long."""
+    return cv2.calcHist([label], [0], None, [IGNORE], [0, IGNORE]).ravel().astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -189,16 +194,16 @@ def _levels(factor: float | None = None, offset: float | None = None) -> np.ndar
 
 
 def _distort_hsv(image: np.ndarray, draw: Distortion) -> np.ndarray:
-    keep = np.arange(256)
     if draw.saturation is not None:
-        image = _through_hsv(image, keep, _levels(factor=draw.saturation), keep)
+        image = _through_hsv(image, 1, _levels(factor=draw.saturation))
     if draw.hue is not None:
-        image = _through_hsv(image, (keep + draw.hue) % 180, keep, keep)
+        image = _through_hsv(image, 0, ((np.arange(256) + draw.hue) % 180).astype(np.uint8))
     return image
 
 
-def _through_hsv(image: np.ndarray, *tables: np.ndarray) -> np.ndarray:
-    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), np.stack(tables, 1).astype(np.uint8)[None])
+def _through_hsv(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, channel), table), hsv, channel)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 

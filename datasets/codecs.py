@@ -63,7 +63,8 @@ def _encode_differences(pixels: np.ndarray) -> bytes:
 
 
 def _encode_jpeg(pixels: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_OPTIMIZE, 1]  # codes of its own: a fifth less to decode
+    return cv2.imencode(".jpg", pixels, options)[1].tobytes()
 
 
 def _decode_jpegs(parts: list[tuple[slice, memoryview]], image: np.ndarray) -> None:
