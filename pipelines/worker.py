@@ -1,6 +1,7 @@
 """The training loop that every Ray Train worker runs."""
 
 import math
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -215,6 +216,7 @@ class Loop:
                 save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
                 self.state.save(folder, step, skipped, self.tracker.unsent())
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
+            shutil.rmtree(folder, ignore_errors=True)  # the half that is there would keep the disk full
             raise OSError(
                 f"the checkpoint of step {step} can't be written to {folder} ({one_line(error)}): free "
                 "space there or set TMPDIR to another folder; the checkpoints before are whole"

@@ -47,11 +47,14 @@ def save_checkpoint(folder: str | Path, segmentor: nn.Module, recipe: dict, prov
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     state = {name: value.detach().cpu().contiguous() for name, value in trained_state(segmentor).items()}
-    save_file(state, partial / WEIGHTS)
     description = {"recipe": recipe, "provenance": provenance | {"vfm": vfm_identity(segmentor)}}
-    (partial / RECIPE).write_text(json.dumps(description, indent=2))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    try:
+        save_file(state, partial / WEIGHTS)
+        (partial / RECIPE).write_text(json.dumps(description, indent=2))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # where it could not be written it would keep the disk full
 
 
 def check_replaceable(folder: str | Path) -> None:

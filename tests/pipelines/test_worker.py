@@ -15,6 +15,7 @@ from pipelines.clock import Clock
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
 from pipelines.train import check_window
+from pipelines.trainer_state import TrainerState
 from pipelines.worker import Loop, Step, build_for_training, to_mmseg, train_worker
 from rein_core import build_segmentor
 
@@ -46,6 +47,18 @@ def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
     monkeypatch.setattr(worker.runs, "put_best", lambda *given: put.append(given))
     loop._keep_best(3)
     assert bool(put) == kept
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_room_that_it_took(small_disk, fill, monkeypatch):
+    loop, disk = object.__new__(Loop), small_disk(1)
+    filler = fill(disk)
+    loop.recipe, loop.config = parse_recipe({"model": OWN}), {"provenance": {}}
+    loop.segmentor, loop.tracker = build_segmentor(OWN), mock.Mock(**{"unsent.return_value": []})
+    loop.state = TrainerState(loop.segmentor, loop.recipe, torch.device("cpu"))
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    with pytest.raises(OSError, match=f"step 3 can't be written to {disk}.*free space there or set TMPDIR"):
+        loop._save(3, skipped=0)
+    assert list(disk.iterdir()) == [filler]
 
 
 def test_a_worker_that_cant_begin_is_no_mistake_of_the_user(monkeypatch):
