@@ -1,12 +1,15 @@
-"""`export`: the whole segmentor as one ONNX file, adapters merged where they fold, and checked before it appears."""
+"""`export`: the whole segmentor in ONNX, adapters merged where they fold, and checked before it appears.
+
+It is one file; ONNX has weights of more than 2 GB, such as DINOv2-g's, in a second one beside it, OUT.data.
+"""
 
 import argparse
 import json
-import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -50,14 +53,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if callable(getattr(type(getattr(segmentor.backbone, "reins", None)), "merge", None)):
         segmentor.backbone.merge()
     out = Path(args.out)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _write(deployed, image, partial, _facts(args.model, recipe, provenance))
-        result = _check(deployed, image, wanted, partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.partial-", dir=out.parent) as folder:
+        _write(deployed, image, Path(folder) / out.name, _facts(args.model, recipe, provenance))
+        result = _check(deployed, image, wanted, Path(folder) / out.name)
+        for part in sorted(Path(folder).iterdir(), reverse=True):  # weights of their own file first
+            part.replace(out.parent / part.name)
     say(f"{out}: {result['bytes'] / 2**20:.1f} MiB, scores within {result['difference']:.1e} of torch's")
     return {"out": str(out), "size": list(size)} | result
 
@@ -112,7 +113,8 @@ def _check(deployed: nn.Module, image: Tensor, wanted: np.ndarray, file: Path) -
         raise ValueError(f"export: the file's scores differ from torch's by {difference:.2g}: no file is written")
     with torch.inference_mode():
         seconds = {"torch": _seconds(lambda: deployed(image)), "onnxruntime": _seconds(lambda: session.run(None, feed))}
-    return {"bytes": file.stat().st_size, "difference": difference, "seconds": seconds}
+    size = sum(part.stat().st_size for part in file.parent.iterdir())
+    return {"bytes": size, "difference": difference, "seconds": seconds}
 
 
 def _seconds(call: Any, times: int = 3) -> float:

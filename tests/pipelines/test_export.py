@@ -53,6 +53,19 @@ def test_scores_are_the_models(checkpoint, run_command, tmp_path):
     assert not list(tmp_path.glob(".model.onnx*"))
 
 
+def test_large_weights_are_a_file_beside(checkpoint, run_command, tmp_path, monkeypatch):
+    """As torch puts those of more than 1.8 GB: both files may be moved together, and nothing else is left."""
+    monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 1000)
+    file = tmp_path / "out" / "model.onnx"
+    result = run_command("export", checkpoint, file, "--size", "128x256", "--storage", tmp_path)
+    files = sorted((tmp_path / "out").rename(tmp_path / "moved").iterdir())
+    assert [file.name for file in files] == ["model.onnx", "model.onnx.data"]
+    assert result["bytes"] == sum(file.stat().st_size for file in files)
+    session = onnxruntime.InferenceSession(str(files[0]), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": np.zeros((1, 3, 128, 256), np.float32)})[0]
+    assert found.shape == (1, 19, 128, 256) and np.isfinite(found).all()
+
+
 def test_mistakes_are_named(checkpoint, run_command, tmp_path):
     with pytest.raises(ValueError, match="sides that divide by 16"):
         run_command("export", checkpoint, tmp_path / "model.onnx", "--size", "100x200", "--storage", tmp_path)
