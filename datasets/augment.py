@@ -62,7 +62,7 @@ class Augment:
         if rng.random() < self.flip:
             image, label = cv2.flip(image, 1), cv2.flip(label, 1)  # to copy image[:, ::-1] takes far longer
         if self.photometric:
-            image = distort(np.ascontiguousarray(image), draw_distortion(rng))
+            image = distort(image, draw_distortion(rng))
         return pad(image, label, self.crop_size)
 
 
