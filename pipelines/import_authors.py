@@ -15,7 +15,7 @@ from pipelines.terminal import say
 from rein_core import build_segmentor
 from rein_core.authors import our_names, section_from_authors, vfm_from_release
 from rein_core.checkpoint import check_replaceable, load_state, save_checkpoint
-from rein_core.vfms import read_weights
+from rein_core.weights import read_weights
 
 _VFM_FILE = "vfm.safetensors"
 _OUR_VFM = "backbone.vfm."

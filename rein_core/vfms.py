@@ -2,20 +2,17 @@
 
 import difflib
 import hashlib
-import zipfile
 from functools import partial
-from pathlib import Path
 
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor, nn
 
-from rein_core.fetch import local_copy
 from rein_core.load_report import LoadReport
 from rein_core.release_keys import is_of_another_part, renamed
+from rein_core.weights import read_weights
 
 VFMS = {
     "vit_tiny": "vit_tiny_patch16_224",
@@ -175,43 +172,6 @@ def _hub_weights(weights: str, name: str) -> dict[str, Tensor]:
             f"model.vfm.weights={weights!r}: {kind} could not be downloaded ({type(error).__name__}): "
             "name a file or its URI instead, --set model.vfm.weights=PATH"
         ) from error
-
-
-def read_weights(source: str) -> dict[str, Tensor]:
-    """A .safetensors file, or a .pth file of tensors, as float32; `source` is a path or a URI.
-
-    Raises:
-        ValueError: it can't be fetched, or holds no tensors.
-        FileNotFoundError: no such file on this machine.
-    """
-    file = local_copy(source) if "://" in source else Path(source)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"model.vfm.weights: no file {source}: name one that is there, --set model.vfm.weights=PATH"
-        )
-    try:
-        state = _read(file)
-    except Exception as error:
-        raise ValueError(f"model.vfm.weights: {source} can't be read as weights: {error}".splitlines()[0]) from error
-    state = state if isinstance(state, dict) else {}
-    for wrapper in ("model_ema", "model", "module", "state_dict"):
-        state = state[wrapper] if isinstance(state.get(wrapper), dict) else state
-    tensors = {key: value.float() for key, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(f"model.vfm.weights: {source} holds no tensors by name: give a model's state dict")
-    return tensors
-
-
-def _read(file: Path) -> object:
-    if file.suffix == ".safetensors":
-        return load_file(file)
-    with open(file, "rb") as archive:
-        is_script = zipfile.is_zipfile(archive) and any(
-            name.endswith("/constants.pkl") for name in zipfile.ZipFile(archive).namelist()
-        )
-    if is_script:  # OpenAI's CLIP is released so
-        return torch.jit.load(file, map_location="cpu").state_dict()
-    return torch.load(file, "cpu", weights_only=True)
 
 
 def digest(state: dict[str, Tensor]) -> str:

@@ -14,7 +14,8 @@ from moto.server import ThreadedMotoServer
 from safetensors.torch import save
 
 from rein_core.fetch import cache_folder, local_copy
-from rein_core.vfms import load_vfm, read_weights
+from rein_core.vfms import load_vfm
+from rein_core.weights import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
