@@ -1,5 +1,6 @@
 """The Rein authors' released models: their mmseg model config and parameter names → our segmentor."""
 
+import torch
 from torch import Tensor, nn
 
 from rein_core.authors.clip import Clip
@@ -19,6 +20,8 @@ READERS: dict[str, Reader] = {
 }
 """`type` of the authors' backbone → what reads it."""
 
+_VFM, _REINS = "backbone.vfm.", "backbone.reins."
+
 
 def load_authors(model_config: dict, state_dict: dict[str, Tensor]) -> nn.Module:
     """The segmentor in eval mode with all of the authors' weights.
@@ -32,6 +35,7 @@ def load_authors(model_config: dict, state_dict: dict[str, Tensor]) -> nn.Module
     """
     segmentor = build(_our_config(model_config))
     given = our_names(model_config, state_dict)
+    _reader(model_config).fit(segmentor.backbone.vfm, _of_vfm(given))
     wanted = segmentor.state_dict()
     check_keys("the authors' checkpoint", given, wanted)
     for name, value in given.items():
@@ -45,13 +49,25 @@ def our_names(model_config: dict, state_dict: dict[str, Tensor]) -> dict[str, Te
     ours, vfm = {}, {}
     for name, value in state_dict.items():
         bare = name.removeprefix("backbone.")
-        if bare == name or bare.startswith("reins."):
+        if bare == name or name.startswith(_REINS):
             ours[name] = value
         elif not bare.startswith(reader.not_needed):
             vfm[bare] = value
     named = reader.timm_names(vfm) if vfm else {}
-    ours |= {f"backbone.vfm.{name}": value for name, value in named.items()}
-    return {name: value for name, value in ours.items() if not name.startswith("data_preprocessor.")}
+    ours |= {f"{_VFM}{name}": value for name, value in named.items()}
+    return _of_reins(ours, model_config["backbone"]["reins_config"])
+
+
+def _of_reins(ours: dict[str, Tensor], reins: dict) -> dict[str, Tensor]:
+    """With the scale that theirs fix where the last MLP starts from zero, without the link that they keep unused."""
+    unused = () if reins.get("link_token_to_query", True) else (f"{_REINS}transform.", f"{_REINS}merge.")
+    if reins.get("zero_mlp_delta_f", False) and any(name.startswith(_REINS) for name in ours):
+        ours = {f"{_REINS}scale": torch.tensor(1.0)} | ours
+    return {name: value for name, value in ours.items() if not name.startswith(("data_preprocessor.", *unused))}
+
+
+def _of_vfm(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(_VFM): value for name, value in state.items() if name.startswith(_VFM)}
 
 
 def vfm_from_release(model_config: dict, source: dict[str, Tensor]) -> dict[str, Tensor] | None:
@@ -62,7 +78,7 @@ def vfm_from_release(model_config: dict, source: dict[str, Tensor]) -> dict[str,
     Raises:
         ValueError: a config of another backbone, or the weights of another VFM.
     """
-    return _reader(model_config).from_release(source, model_config["backbone"])
+    return _reader(model_config).from_release(source, _backbone(model_config))
 
 
 def section_from_authors(model_config: dict, vfm_weights: str) -> dict:
@@ -74,7 +90,7 @@ def section_from_authors(model_config: dict, vfm_weights: str) -> dict:
     Raises:
         ValueError: a backbone that is not read, or of a width that was never released.
     """
-    config, reader, settings = _our_config(model_config), _reader(model_config), model_config["backbone"]
+    config, reader, settings = _our_config(model_config), _reader(model_config), _backbone(model_config)
     width = settings[reader.width_key]
     if width not in reader.vfms:
         released = ", ".join(f"{width} ({name})" for width, name in reader.vfms.items())
@@ -103,6 +119,10 @@ def _reader(model_config: dict) -> Reader:
     return READERS[kind]
 
 
+def _backbone(model_config: dict) -> dict:
+    return _reader(model_config).defaults | model_config["backbone"]
+
+
 def _our_config(config: dict) -> dict:
     reader = _reader(config)
     try:
@@ -112,7 +132,7 @@ def _our_config(config: dict) -> dict:
 
 
 def _translate(config: dict, reader: Reader) -> dict:
-    backbone = config["backbone"]
+    backbone = _backbone(config)
     return {
         "type": "VFMSegmentor",
         "data_preprocessor": config["data_preprocessor"],
@@ -120,7 +140,7 @@ def _translate(config: dict, reader: Reader) -> dict:
             "type": "VFMBackbone",
             "vfm": reader.build(backbone),
             "adapter": _rein_settings(backbone["reins_config"], reader.layers(backbone)),
-            "query_dims": backbone["reins_config"]["query_dims"],
+            "query_dims": backbone["reins_config"].get("query_dims", 256),
             "out_indices": backbone.get("out_indices"),
         },
         "decode_head": {"type": "ReinMask2FormerHead"} | head_from_authors(config["decode_head"]),
@@ -132,7 +152,7 @@ def _translate(config: dict, reader: Reader) -> dict:
 def _rein_settings(reins: dict, layers: list[int] | None) -> dict:
     return {
         "type": "rein",
-        "token_length": reins["token_length"],
+        "token_length": reins.get("token_length", 100),
         "rank": reins.get("lora_dim", 16) if reins["type"] == "LoRAReins" else None,
         "link_queries": reins.get("link_token_to_query", True),
         "use_softmax": reins.get("use_softmax", True),

@@ -9,7 +9,8 @@ from rein_core.authors.reader import Reader
 class DinoV2(Reader):
     """Only DINOv2's own training uses the mask token."""
 
-    vfms = {384: "dinov2_small", 768: "dinov2_base", 1024: "dinov2_large", 1536: "dinov2_giant"}
+    vfms = {384: "dinov2_small", 768: "dinov2_base", 1024: "dinov2_large"}
+    defaults = {"img_size": 224, "patch_size": 16, "mlp_ratio": 4.0, "init_values": None}
     not_needed = ("mask_token", "norm.")
 
     def build(self, settings: dict) -> nn.Module:

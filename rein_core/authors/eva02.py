@@ -11,6 +11,7 @@ class Eva02(Reader):
     """Of the large kind (`subln`, `naiveswiglu`)."""
 
     vfms = {1024: "eva02_large"}
+    defaults = {"patch_size": 16, "init_values": None, "pt_hw_seq_len": 16}
     not_needed = ("mask_token", "lm_head.", "norm.")
 
     def build(self, settings: dict) -> nn.Module:

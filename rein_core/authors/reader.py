@@ -1,13 +1,17 @@
 """What differs between the backbones of the authors' models; each kind overrides what it needs."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
 class Reader:
-    """Reads one kind of backbone. `settings` is `backbone` of the authors' mmseg config."""
+    """Reads one kind of backbone. `settings` is `backbone` of the authors' mmseg config, over `defaults`."""
 
     vfms: dict[int, str]
     """Width of each released model → our name of its VFM."""
+    defaults: dict[str, Any] = {}
+    """What a config may leave out, as theirs do."""
     width_key: str = "embed_dim"
     not_needed: tuple[str, ...] = ()
     """Beginnings of parameter names that only pretraining uses: levels are block outputs."""
@@ -19,6 +23,13 @@ class Reader:
     def timm_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The VFM's parameters, under the authors' names without `backbone.` → under timm's."""
         return state
+
+    def fit(self, vfm: nn.Module, state: dict[str, Tensor]) -> None:
+        """Gives parameters of the model those shapes of the checkpoint that are as good as the config's.
+
+        Args:
+            state: the VFM's parameters under timm's names.
+        """
 
     def from_release(self, source: dict[str, Tensor], settings: dict) -> dict[str, Tensor] | None:
         """The VFM's original file as the authors' model holds it, under timm's names.

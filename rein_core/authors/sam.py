@@ -3,6 +3,7 @@
 from functools import partial
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from rein_core.authors.reader import Reader
@@ -13,6 +14,7 @@ class Sam(Reader):
     """Under the names of Meta's image encoder."""
 
     vfms = {768: "sam_base", 1024: "sam_large", 1280: "sam_huge"}
+    defaults = {"img_size": 1024, "patch_size": 16, "mlp_ratio": 4.0, "qkv_bias": True, "use_abs_pos": True}
     not_needed = ("neck.",)
 
     def build(self, settings: dict) -> nn.Module:
@@ -38,6 +40,16 @@ class Sam(Reader):
     def timm_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """As `Reader.timm_names`."""
         return timm_keys({f"image_encoder.{name}": value for name, value in state.items()}, "sam_huge")
+
+    def fit(self, vfm: nn.Module, state: dict[str, Tensor]) -> None:
+        """As `Reader.fit`: relative positions of blocks that attend globally may be for larger images; attention
+        interpolates them."""
+        for index, block in enumerate(vfm.blocks):
+            for axis in "hw" if block.window_size == 0 else "":
+                given = state.get(f"blocks.{index}.attn.rel_pos_{axis}")
+                ours = getattr(block.attn, f"rel_pos_{axis}", None)
+                if given is not None and ours is not None and given.shape[1:] == ours.shape[1:]:
+                    setattr(block.attn, f"rel_pos_{axis}", nn.Parameter(torch.empty_like(given)))
 
     def layers(self, settings: dict) -> list[int]:
         """As `Reader.layers`."""

@@ -86,11 +86,27 @@ def test_features_and_queries(literal, config, state):
     literal.assert_same(load_authors(config, state), state, forward)
 
 
+def test_relative_positions_of_larger_images_are_interpolated(literal, config, state):
+    """Those of blocks that attend globally: the authors' are for 1024 pixels at every size."""
+    random, larger = torch.Generator().manual_seed(3), dict(state)
+    side = literal.size // literal.patch
+    for i in GLOBAL:
+        for axis in "hw":
+            name = f"backbone.blocks.{i}.attn.rel_pos_{axis}"
+            larger[name] = torch.randn(4 * side - 1, literal.width // literal.heads, generator=random)
+            resized = F.interpolate(larger[name].T[None], size=2 * side - 1, mode="linear")[0].T
+            state = state | {name: resized}
+    images = torch.randn(1, 3, literal.size, literal.size, generator=random)
+    with torch.no_grad():
+        (features, _), (expected, _) = (load_authors(config, s).extract_feat(images) for s in (larger, state))
+    torch.testing.assert_close(features, expected)
+
+
 def test_what_does_not_fit_is_listed(config, state):
     broken = {name: value for name, value in state.items() if name != "backbone.blocks.3.mlp.lin1.bias"}
-    broken |= {"backbone.surplus": torch.zeros(1), "backbone.blocks.1.attn.rel_pos_h": torch.zeros(5, 16)}
+    broken |= {"backbone.surplus": torch.zeros(1), "backbone.blocks.2.attn.rel_pos_h": torch.zeros(9, 16)}
     with pytest.raises(ValueError) as caught:
         load_authors(config, broken)
     for part in ("1 missing: backbone.vfm.blocks.3.mlp.fc1.bias", "1 left over: backbone.vfm.surplus",
-                 "1 of another shape: backbone.vfm.blocks.1.attn.rel_pos_h (5, 16) for (7, 16)"):  # fmt: skip
+                 "1 of another shape: backbone.vfm.blocks.2.attn.rel_pos_h (9, 16) for (5, 16)"):  # fmt: skip
         assert part in str(caught.value)
