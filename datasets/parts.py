@@ -85,11 +85,10 @@ def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
     Raises:
         ValueError: shards are there already, or an unfinished ingest with another plan, or files that no ingest wrote.
     """
-    there = read_plan(uri)
-    if there == plan:
+    there, found = read_plan(uri), list(listing(uri))
+    if there == plan and not (overwrite and MANIFEST in found):
         write_json(uri, PLAN, asdict(plan))  # files may have changed since
         return
-    found = list(listing(uri))
     foreign = [name for name in found if not _OURS.fullmatch(name)]
     if foreign:
         raise ValueError(f"{uri} holds {foreign[0]}, which no ingest wrote: choose an empty folder")

@@ -34,7 +34,11 @@ def fixed_folder(glob: str) -> str:
     return posixpath.dirname(glob.partition("*")[0])
 
 
-class SeveralFiles(ValueError):
+class Unready(ValueError):
+    """The files are those of a layout, but something has to be done first; the message says what."""
+
+
+class SeveralFiles(Unready):
     """Two files stand for one sample, so its label could belong to either."""
 
 

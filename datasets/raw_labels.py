@@ -13,6 +13,8 @@ from datasets.layouts import Pair
 from datasets.raw_folder import read_bytes
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_LOSSY = "the label is a JPEG, which changes ids: save it without loss ({})"
 _ORIENTATION = 0x0112
 _UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 _SWAPPING = (5, 6, 7, 8)  # EXIF orientations that turn by 90°
@@ -54,7 +56,7 @@ def _read_ids(data: bytes, path: str) -> np.ndarray:
     except _UNREADABLE as error:
         raise ValueError(f"the label can't be decoded: {path}") from error
     if kind == "JPEG":
-        raise ValueError(f"the label is a JPEG, which changes ids: save it without loss ({path})")
+        raise ValueError(_LOSSY.format(path))
     if ids.ndim != 2:
         raise ValueError(_why_coloured(ids, path))
     if not np.issubdtype(ids.dtype, np.integer) and ids.dtype != bool:
@@ -100,6 +102,8 @@ def _refuse_numbered_colours(data: bytes, ids: np.ndarray, table: np.ndarray, pa
 
 def _read_first_channel(data: bytes, path: str) -> np.ndarray:
     """The first of several channels, 8 or 16 bits deep. PIL would cut 16-bit colours to their high byte."""
+    if data.startswith(_JPEG):
+        raise ValueError(_LOSSY.format(path))
     pixels = decode_file(data, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError(f"the label can't be decoded: {path}")

@@ -16,6 +16,7 @@ from datasets.labels import CLASSES
 from datasets.layouts import Layout, Pair, get_layout, layout_names
 from datasets.parts import Plan, forget, part_file, prepare, read_note, read_notes, tidy, write_note
 from datasets.shards import Manifest, exists, read_manifest, write_file, write_manifest
+from datasets.storage import delete
 from pipelines.cluster import connect
 from pipelines.ingest_plan import make_plan
 from pipelines.settings import absolute
@@ -172,6 +173,8 @@ class Writer:
         if note is None:
             note = {"quarantined": [], "sizes": {}, "class_pixels": [0] * len(CLASSES)}
             note["entry"] = write_file(self.out, part_file(part), self._rows(pairs, note))
+            if note["entry"] is None:
+                delete(self.out, [part_file(part)])  # which it may have had when its pairs were good
             write_note(self.out, part, self.plan, note)
         return note
 

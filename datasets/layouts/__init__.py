@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from datasets.labels import CITYSCAPES, LabelSpace
-from datasets.raw_folder import RawFolder, SeveralFiles, fill, fixed_folder
+from datasets.raw_folder import RawFolder, Unready, fill, fixed_folder
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Form:
         """All that is there of either side, sorted by name; none if there is no label at all.
 
         Raises:
-            SeveralFiles: two images stand for one sample.
+            Unready: two images stand for one sample, or labels have to be rendered first.
         """
         labels = raw.match((self.labels,))
         labels = {key: path for key, path in labels.items() if not (self.skip and path.endswith(self.skip))}
@@ -192,7 +192,7 @@ class Layout:
         place = f"{self.name}: {images or 'no'} images in {raw.uri('').rstrip('/')}, split {split}"
         made_from = self.made_from.replace("{split}", self.split_folders.get(split, split))
         if made_from and raw.match((made_from,)):
-            raise ValueError(f"{place}, and labels that are not rendered yet ({made_from}): {self.made_by}")
+            raise Unready(f"{place}, and labels that are not rendered yet ({made_from}): {self.made_by}")
         missing = "" if images else f"{' or '.join(forms[0].images)} and "
         raise ValueError(f"{place}, and no labels: expected {missing}{' or '.join(form.labels for form in forms)}")
 
@@ -225,12 +225,23 @@ def expected_count(layout: str, split: str) -> tuple[int, ...]:
 def recognise(raw: str) -> str | None:
     """The layout that a raw folder has, or None. Your own folder's rein.yaml comes before all others."""
     for name in sorted(layout_names(), key=lambda name: name != "folder"):
-        layout = get_layout(name)
         try:
-            if any(layout.find(raw, split) for split in layout.splits(RawFolder(raw))[:1]):
-                return name
-        except SeveralFiles:
-            return name  # ingest says what has to go
+            splits = get_layout(name).splits(RawFolder(raw))
+        except Unready:
+            return name
         except ValueError:
             continue
+        if any(_is_split(get_layout(name), raw, split) for split in splits):
+            return name
     return None
+
+
+def _is_split(layout: Layout, raw: str, split: str) -> bool:
+    """Test images come without labels: such a split says nothing of the others."""
+    try:
+        layout.find(raw, split)
+    except Unready:
+        return True  # ingest says what to do
+    except ValueError:
+        return False
+    return True

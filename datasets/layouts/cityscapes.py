@@ -18,6 +18,6 @@ LAYOUT = Layout(
     licence="not commercial; after registration",
     url="https://www.cityscapes-dataset.com",
     counts={"train": 2975, "val": 500, "test": 1525},
-    made_from="gtFine/{split}/*/*_gtFine_polygons.json",
+    made_from="gtFine/{split}/*/*_*_*_gtFine_polygons.json",  # IDD has files of shorter names
     made_by="render them with cityscapesScripts (csCreateTrainIdLabelImgs), or fetch gtFine_trainvaltest.zip again",
 )

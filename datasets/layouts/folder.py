@@ -19,7 +19,7 @@ import yaml
 
 from datasets.labels import CITYSCAPES_LABEL_IDS, IGNORE, LABEL_SPACES, TRAIN_IDS, LabelSpace
 from datasets.layouts import Form, Layout
-from datasets.raw_folder import RawFolder, read_bytes, wildcards
+from datasets.raw_folder import RawFolder, Unready, read_bytes, wildcards
 from datasets.raw_labels import READERS
 
 FILE = "rein.yaml"
@@ -54,6 +54,13 @@ class _Loader(yaml.SafeLoader):
 def _adapt(layout: Layout, raw: RawFolder) -> Layout:
     if not raw.is_file(FILE):
         raise ValueError(f"folder: no {FILE} in {raw.uri('')}: datasets/layouts/folder.py shows one")
+    try:
+        return _described(layout, raw)
+    except ValueError as error:
+        raise Unready(str(error)) from error
+
+
+def _described(layout: Layout, raw: RawFolder) -> Layout:
     try:
         values = yaml.load(read_bytes(raw.uri(FILE), FILE), _Loader)
     except yaml.YAMLError as error:

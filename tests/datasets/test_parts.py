@@ -35,3 +35,18 @@ def test_a_late_part_of_another_ingest_does_not_count(tmp_path):
     assert not read_notes(str(tmp_path), replace(PLANNED, changed=("", "yesterday"))), "its files have changed"
     forget(str(tmp_path), [0, 1])
     assert not read_notes(str(tmp_path), PLANNED)
+
+
+def test_overwrite_makes_whole_shards_anew_that_were_not_tidied_up(tmp_path):
+    """Their parts may be damaged, or their raw files others of the same size; a killed ingest goes on all the same."""
+    (tmp_path / "part-00000.parquet").write_text("a part")
+    prepare(str(tmp_path), PLANNED, overwrite=True)
+    assert not (tmp_path / "part-00000.parquet").exists()
+    (tmp_path / "part-00000.parquet").write_text("a part")
+    prepare(str(tmp_path), PLANNED, overwrite=True)
+    assert (tmp_path / "part-00000.parquet").exists()
+    (tmp_path / "manifest.json").write_text("{}")
+    prepare(str(tmp_path), PLANNED, overwrite=False)
+    assert (tmp_path / "part-00000.parquet").exists()
+    prepare(str(tmp_path), PLANNED, overwrite=True)
+    assert not (tmp_path / "part-00000.parquet").exists() and not (tmp_path / "manifest.json").exists()

@@ -86,6 +86,9 @@ def test_what_holds_no_ids_is_refused(gtav, raw_files):
     layout, pair = gtav
     Image.fromarray(np.full(raw_files.size, 7, np.uint8)).save(pair.label, format="JPEG")
     assert "JPEG, which changes ids" in raw_files.reason(layout, pair)
+    first = Pair(pair.name, pair.image, pair.label, "first_channel")
+    Image.fromarray(np.full((*raw_files.size, 3), 7, np.uint8)).save(pair.label, format="JPEG")
+    assert "JPEG, which changes ids" in raw_files.reason(layout, first)
     raw_files.label([7, 700], Path(pair.label), "16-bit grey")
     assert "wrong label ids 7 to 700" in raw_files.reason(layout, pair)
     Image.fromarray(np.full(raw_files.size, 7, np.float32)).save(pair.label, format="TIFF")

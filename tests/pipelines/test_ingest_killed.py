@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from datasets.parts import PLAN, read_plan, write_note
@@ -159,6 +160,20 @@ def test_parts_of_files_that_changed_are_made_again(raw, tmp_path, run_command, 
     capfd.readouterr()
     assert run_command("ingest", "gtav", changed, out)["samples"] == 47
     assert "23 of 24 files are there already" in capfd.readouterr().err
+
+
+def test_a_part_whose_pairs_went_bad_is_taken_away(raw, tmp_path, run_command, small_parts, monkeypatch):
+    changed, out = Path(shutil.copytree(raw, tmp_path / "raw")), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.write_manifest", fail)
+        with pytest.raises(InterruptedError):
+            run_command("ingest", "gtav", changed, out)
+    names = [row["name"] for row in pq.read_table(out / "part-00003.parquet", columns=["name"]).to_pylist()]
+    for label in (changed / f"labels/{name}.png" for name in names):
+        label.write_bytes(bytes(label.stat().st_size))
+    made = run_command("ingest", "gtav", changed, out, "--max-bad", 0.5)
+    assert [bad["name"] for bad in made["quarantined"]] == names and made["files"] == 23
+    assert len(list(out.glob("*.parquet"))) == 23
 
 
 def test_two_at_once(raw, undisturbed, tmp_path, run_command, small_parts, monkeypatch):
