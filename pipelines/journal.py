@@ -9,7 +9,7 @@ from pipelines.clock import Clock
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.tracker import Tracker
-from rein_core.ranks import mean_over_ranks, sum_over_ranks
+from rein_core.ranks import from_all_ranks, mean_over_ranks, min_over_ranks, sum_over_ranks
 
 
 class Journal:
@@ -56,19 +56,29 @@ class Journal:
         self.unseen.append((step, loss.detach(), names))
 
     def check(self) -> None:
-        """Looks at all losses since the last look.
+        """Looks at all losses since the last look. All ranks must call this after the same step, and come to the same.
 
         Raises:
-            ValueError: one is no number; it is named with its step and samples.
+            ValueError: one is no number; it is named with its step and samples, whichever rank has them.
         """
-        finite = torch.stack([loss for _, loss, _ in self.unseen]).isfinite().tolist() if self.unseen else []
-        for (step, loss, names), good in zip(self.unseen, finite, strict=True):
-            if not good:
-                raise ValueError(
-                    f"the loss is {loss.item()} at step {step}, samples {', '.join(names)}: lower "
-                    "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
-                )
+        if not self.unseen:
+            return
+        finite = torch.stack([loss for _, loss, _ in self.unseen]).isfinite()
+        places = torch.arange(len(finite), device=finite.device)
+        first = int(min_over_ranks(torch.where(finite, len(finite), places).min()))
+        if first < len(self.unseen):
+            self._refuse(*self.unseen[first])
         self.unseen.clear()
+
+    @staticmethod
+    def _refuse(step: int, loss: Tensor, names: list[str]) -> None:
+        """A step later the gradients' mean has made the loss of every rank no number: this is the step before."""
+        found = [each for each in from_all_ranks(None if loss.isfinite() else (loss.item(), names)) if each]
+        samples = ", ".join(name for _, names in found for name in names)
+        raise ValueError(
+            f"the loss is {found[0][0]} at step {step}, samples {samples}: lower "
+            "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
+        )
 
     def write(self, step: int, parts: list[dict[str, Tensor]], clock: Clock, state: dict[str, float]) -> None:
         """Numbers of a step that is due.
