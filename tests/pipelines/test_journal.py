@@ -1,4 +1,4 @@
-"""What a run tells of its steps: skipped samples, and a loss that is no number."""
+"""What a run tells of its steps: skipped samples, speed, and a loss that is no number."""
 
 import json
 import subprocess
@@ -8,10 +8,14 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from pipelines import tracking
+from pipelines.clock import Clock
 from pipelines.cluster import ROOT
 from pipelines.journal import Journal
 from pipelines.recipe import parse_recipe
+from pipelines.tracker import Tracker
 
+TRAIN = {"steps": 20, "log_every": 10, "batch_size": 4}
 NAN = float("nan")
 
 
@@ -21,6 +25,31 @@ def test_skipped_samples_are_counted_each_time_and_said_once(capsys):
     journal.skip(["sample b: bad", "", "", "sample c: bad"])
     assert journal.all_skipped(torch.device("cpu")) == 10
     assert capsys.readouterr().err.splitlines() == [f"skipped: sample {name}: bad" for name in "abc"]
+
+
+def test_validation_and_checkpoints_are_no_part_of_the_speed(tmp_path, capsys):
+    """All that they took is told once a step, at the last step after they were."""
+    recipe = parse_recipe({"train": TRAIN, "tracking": {"storage": str(tmp_path)}})
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("speed", recipe)))
+    journal, clock = Journal(recipe, tracker, first_step=0), Clock()
+    for step in (10, 20):
+        clock.recent |= {"data": 1.0, "forward": 4.0, "validation": 30.0}
+        journal.write(step, [{"loss": torch.tensor(1.0)}], clock, {"lr": 1e-4})
+    clock.recent |= {"validation": clock.recent["validation"] + 5.0, "checkpoint": 15.0}
+    for _ in range(2):
+        journal.finish(clock)
+    tracker.finish()
+    logged = {
+        name: [(metric.step, metric.value) for metric in tracker.client.get_metric_history(tracker.run_id, name)]
+        for name in ("images_per_second", "time/forward", "time/validation", "time/checkpoint")
+    }
+    assert logged == {
+        "images_per_second": [(10, 9 * 4 / 5), (20, 10 * 4 / 5)],  # the first step warms up
+        "time/forward": [(10, 4.0), (20, 4.0)],
+        "time/validation": [(10, 30.0), (20, 35.0)],
+        "time/checkpoint": [(20, 15.0)],
+    }
+    assert "7.20 images/s  waiting for data 20%  left 5 s" in capsys.readouterr().err
 
 
 def look(losses: list[float], rank: int = 0) -> str:
