@@ -50,15 +50,20 @@ class Run:
 
     @classmethod
     def create(cls, recipe: Recipe, parent_run_id: str | None = None, name: str | None = None) -> "Run":
-        """A new folder `STORAGE/NAME` and a new MLflow run. Without a name it is the recipe's, with the time."""
+        """A new folder `STORAGE/NAME` and a new MLflow run. Without a name it is the recipe's, with the time.
+
+        Raises:
+            ValueError: the folder is another run's, or is becoming one.
+        """
         name = name or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder = storage.join(recipe.tracking.storage, name)
-        if storage.size(folder, RUN_FILE) is not None:
-            raise ValueError(f"{folder} is another run's: the same --name goes on with it, if no one else is at it")
-        run_id = tracking.create_run(name, recipe, parent_run_id)
         files, path = storage.filesystem(folder)
         files.create_dir(path)
-        storage.write_json(folder, RUN_FILE, {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id})
+        with alone(folder):
+            if storage.size(folder, RUN_FILE) is not None:
+                raise ValueError(f"{folder} is another run's: the same --name goes on with it, if no one else is at it")
+            run_id = tracking.create_run(name, recipe, parent_run_id)
+            storage.write_json(folder, RUN_FILE, {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id})
         return cls(folder, recipe, run_id)
 
     @classmethod
