@@ -27,6 +27,7 @@ from pipelines.register import log_model
 from pipelines.runs import Run, alone, last_checkpoint
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
+from pipelines.validation import check_samples
 from pipelines.worker import PHASES, build_for_training, train_worker
 from rein_core import predict_labels
 
@@ -128,20 +129,23 @@ def _num_workers(recipe: Recipe) -> int | tuple[int, int]:
 
 
 def check_inputs(recipe: Recipe) -> dict[str, Any]:
-    """Opens the shards, builds the model and predicts once, so that bad input fails here and not on a cluster.
+    """Opens the shards, builds the model, predicts once and reads what is validated on, so that bad input fails here
+    and not on a cluster.
 
     Returns:
         What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.
     """
-    trained_on, held_out = check_feed(recipe), [Shards(uri) for uri in recipe.data.source_val]
+    trained_on = check_feed(recipe)
+    unseen, held_out = ([Shards(uri) for uri in uris] for uris in (recipe.data.val, recipe.data.source_val))
     _tell_of_shared(held_out, trained_on)
-    shards = trained_on + [Shards(uri) for uri in recipe.data.val] + held_out
     segmentor = build_for_training(recipe)
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
     check_window(segmentor, recipe)
-    digests = {each.uri: each.manifest.digest for each in shards}
+    check_samples(recipe, "data.val", unseen)
+    check_samples(recipe, "data.source_val", held_out)
+    digests = {each.uri: each.manifest.digest for each in trained_on + unseen + held_out}
     origin = {"commit": checkout.commit(), "seed": recipe.seed, "shards": digests}
     return origin | {"trained_parameters": trained}
 
