@@ -139,14 +139,21 @@ def _result(folder: str) -> Result | None:
         return None
 
 
-def best_score(folder: str, patience_seconds: float) -> float:
-    """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none, or it is no number."""
+def best_provenance(folder: str, patience_seconds: float) -> dict[str, Any] | None:
+    """What the best checkpoint of the run in this folder says of itself, such as its step and score; None if there is
+    none, or its score is no number."""
     files, path = _patient(storage.join(folder, BEST), patience_seconds)
     if files.get_file_info(f"{path}/{RECIPE}").type == pafs.FileType.NotFound:
-        return -1.0
+        return None
     with files.open_input_stream(f"{path}/{RECIPE}") as stream:
-        score = json.loads(stream.read())["provenance"]["mIoU"]
-    return score if math.isfinite(score) else -1.0
+        provenance = json.loads(stream.read())["provenance"]
+    return provenance if math.isfinite(provenance["mIoU"]) else None
+
+
+def best_score(folder: str, patience_seconds: float) -> float:
+    """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none, or it is no number."""
+    best = best_provenance(folder, patience_seconds)
+    return best["mIoU"] if best else -1.0
 
 
 def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:

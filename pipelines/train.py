@@ -24,7 +24,7 @@ from pipelines.cluster import connect
 from pipelines.feed import check_feed
 from pipelines.recipe import load_recipe
 from pipelines.register import log_model
-from pipelines.runs import Run, alone, last_checkpoint
+from pipelines.runs import Run, alone, best_provenance, last_checkpoint
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.validation import check_samples
@@ -223,10 +223,17 @@ def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) 
         "checkpoint": checkpoint,
         "mlflow_run_id": run.mlflow_run_id,
         "model": model,
+        "best": _best(run),
         "metrics": metrics,
         "phases": phases,
         "seconds": round(seconds, 1),
     }
+
+
+def _best(run: Run) -> dict[str, Any] | None:
+    """Of the run's best checkpoint: the step, what chose it and its score; None if none was to be kept."""
+    provenance = best_provenance(run.folder, run.recipe.tracking.patience_seconds)
+    return provenance and {name: provenance.get(name) for name in ("step", "chosen_on", "mIoU")}
 
 
 def _log_model(run: Run, checkpoint: Path) -> str | None:

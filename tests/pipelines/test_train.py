@@ -175,6 +175,7 @@ def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, r
     _, provenance = read_checkpoint(Path(result["run_dir"]) / "best")
     assert provenance["chosen_on"] == chosen_on and provenance["mIoU"] == max(history.values())
     assert history[provenance["step"]] == max(history.values())
+    assert result["best"] == {name: provenance[name] for name in ("step", "chosen_on", "mIoU")}
     pictures = client.list_artifacts(result["mlflow_run_id"], "val/camera")
     assert [len(client.list_artifacts(result["mlflow_run_id"], folder.path)) for folder in pictures] == [3]
 
