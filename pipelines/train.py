@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.exceptions import RayActorError
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
@@ -203,6 +204,12 @@ def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
         reasons = getattr(error, "worker_failures", None) or {0: error}
         reason = str(next(iter(reasons.values()))).strip().splitlines()[-1]
         raise ValueError(f"training failed: {reason} (go on with --resume {run.folder})") from error
+    except RayActorError as error:
+        tracking.end_run(run.mlflow_run_id, "FAILED")
+        raise ValueError(
+            f"training failed: Ray Train's controller is lost ({str(error).strip().splitlines()[0]}): go on with "
+            f"--resume {run.folder}"
+        ) from error
     return result
 
 

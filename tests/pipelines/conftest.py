@@ -55,8 +55,12 @@ class Command:
 
     def workers(self) -> list[psutil.Process]:
         """Ray Train's workers below this process."""
+        return self.actors("RayTrainWorker")
+
+    def actors(self, name: str) -> list[psutil.Process]:
+        """Ray's processes below this one whose class has a name that begins so."""
         below = psutil.Process(self.process.pid).children(recursive=True)
-        return [each for each in below if each.cmdline() and each.cmdline()[0].startswith("ray::RayTrainWorker")]
+        return [each for each in below if each.cmdline() and each.cmdline()[0].startswith(f"ray::{name}")]
 
     def result(self, seconds: float = 400) -> dict:
         """Waits for a good end, and returns what the command does."""

@@ -1,5 +1,6 @@
 """Real processes that are killed, nodes that are lost, stores that refuse: a run ends as if nothing had happened."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,6 +72,23 @@ def test_a_worker_that_is_killed(streets, tmp_path, start_command, undisturbed):
     run.workers()[0].kill()
     result = run.result()
     assert "resuming after step" in run.said
+    assert_equal(undisturbed, tmp_path, result)
+
+
+def test_a_controller_that_is_killed(streets, tmp_path, start_command, undisturbed):
+    """Nobody starts it again: the command fails in a line, its MLflow run with it, and the same command goes on."""
+    argv = [*settings(streets, tmp_path), "--name", "streets"]
+    run = start_command(*argv)
+    run.wait_for_checkpoint(tmp_path)
+    run.actors("TrainController")[0].kill()
+    assert run.process.wait(timeout=200) == 1
+    (told,) = (line for line in run.said.splitlines() if line.startswith("error: "))
+    assert re.match(r"error: training failed: Ray Train's controller is lost \(.+\): go on with --resume ", told)
+    assert told.endswith(f" {tmp_path / 'streets'}") and not re.search("^Traceback", run.said, re.MULTILINE)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (failed,) = client.search_runs([client.get_experiment_by_name("rein").experiment_id])
+    assert failed.info.status == "FAILED"
+    result = start_command(*argv).result()
     assert_equal(undisturbed, tmp_path, result)
 
 
