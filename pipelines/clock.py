@@ -19,7 +19,13 @@ class Clock:
         self.recent[phase] += now - self._last
         self._last = now
 
-    def take_recent(self) -> dict[str, float]:
-        """Seconds in each phase since this was last called."""
-        recent, self.recent = dict(self.recent), defaultdict(float)
-        return recent
+    def take_recent(self, but: tuple[str, ...] = ()) -> dict[str, float]:
+        """Seconds in each phase since this was last called.
+
+        Args:
+            but: phases that are left for a later call.
+        """
+        taken = {phase: seconds for phase, seconds in self.recent.items() if phase not in but}
+        for phase in taken:
+            del self.recent[phase]
+        return taken

@@ -1,15 +1,18 @@
 """Joining the Ray cluster that is there, or starting one on this machine."""
 
 import logging
+import math
 import os
 from pathlib import Path
 
 import ray
+import torch
 
 from pipelines.terminal import quiet
 
 ROOT = Path(__file__).resolve().parent.parent
-_STORE_BYTES = 1 << 30
+_GIBIBYTE = 1 << 30
+_RANKS_A_GIBIBYTE = 2  # each may hold 400 MiB of batches
 
 
 def connect() -> None:
@@ -28,9 +31,14 @@ def connect() -> None:
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     ray.init(
         address="local",
-        object_store_memory=_STORE_BYTES,
+        object_store_memory=store_bytes(torch.cuda.device_count()),
         include_dashboard=None,
         logging_level=logging.ERROR,
         log_to_driver=True,
         runtime_env={"env_vars": workers},
     )
+
+
+def store_bytes(gpus: int) -> int:
+    """Of a local Ray's object store."""
+    return _GIBIBYTE * max(1, math.ceil(gpus / _RANKS_A_GIBIBYTE))

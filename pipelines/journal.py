@@ -9,7 +9,9 @@ from pipelines.clock import Clock
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.tracker import Tracker
-from rein_core.ranks import mean_over_ranks, sum_over_ranks
+from rein_core.ranks import from_all_ranks, mean_over_ranks, min_over_ranks, sum_over_ranks
+
+_BETWEEN_STEPS = ("validation", "checkpoint")
 
 
 class Journal:
@@ -56,19 +58,29 @@ class Journal:
         self.unseen.append((step, loss.detach(), names))
 
     def check(self) -> None:
-        """Looks at all losses since the last look.
+        """Looks at all losses since the last look. All ranks must call this after the same step, and come to the same.
 
         Raises:
-            ValueError: one is no number; it is named with its step and samples.
+            ValueError: one is no number; it is named with its step and samples, whichever rank has them.
         """
-        finite = torch.stack([loss for _, loss, _ in self.unseen]).isfinite().tolist() if self.unseen else []
-        for (step, loss, names), good in zip(self.unseen, finite, strict=True):
-            if not good:
-                raise ValueError(
-                    f"the loss is {loss.item()} at step {step}, samples {', '.join(names)}: lower "
-                    "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
-                )
+        if not self.unseen:
+            return
+        finite = torch.stack([loss for _, loss, _ in self.unseen]).isfinite()
+        places = torch.arange(len(finite), device=finite.device)
+        first = int(min_over_ranks(torch.where(finite, len(finite), places).min()))
+        if first < len(self.unseen):
+            self._refuse(*self.unseen[first])
         self.unseen.clear()
+
+    @staticmethod
+    def _refuse(step: int, loss: Tensor, names: list[str]) -> None:
+        """A step later the gradients' mean has made the loss of every rank no number: this is the step before."""
+        found = [each for each in from_all_ranks(None if loss.isfinite() else (loss.item(), names)) if each]
+        samples = ", ".join(name for _, names in found for name in names)
+        raise ValueError(
+            f"the loss is {found[0][0]} at step {step}, samples {samples}: lower "
+            "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
+        )
 
     def write(self, step: int, parts: list[dict[str, Tensor]], clock: Clock, state: dict[str, float]) -> None:
         """Numbers of a step that is due.
@@ -84,21 +96,31 @@ class Journal:
         if not self.tracker:
             return
         values = {name: mean for name, mean in zip(parts[0], means, strict=True) if not _of_a_layer(name)}
-        recent = clock.take_recent()
-        speed = self.settings.batch_size * self._steps_since_last(step) / max(sum(recent.values()), 1e-9)
-        times = {f"time/{phase}": seconds for phase, seconds in recent.items()}
+        recent = clock.take_recent(but=_BETWEEN_STEPS if step == self.settings.steps else ())
+        in_steps = max(sum(seconds for phase, seconds in recent.items() if phase not in _BETWEEN_STEPS), 1e-9)
+        speed = self.settings.batch_size * self._steps_since_last(step) / in_steps
         numbers = {"images_per_second": speed, "memory_gib": _peak_memory()}
-        self.tracker.metrics(values | times | state | numbers | skipped, step)
+        self.tracker.metrics(values | _times(recent) | state | numbers | skipped, step)
         left = (self.settings.steps - step) * self.settings.batch_size / speed
-        waited = recent.get("data", 0.0) / sum(recent.values())
+        waited = recent.get("data", 0.0) / in_steps
         say(
             f"step {step}/{self.settings.steps}  loss {values['loss']:.2f}  lr {state['lr']:.1e}  "
             f"{speed:.2f} images/s  waiting for data {waited:.0%}  left {duration(left)}"
         )
 
+    def finish(self, clock: Clock) -> None:
+        """What the last step's validation and checkpoint took, as that step was told of before them."""
+        times = _times(clock.take_recent())
+        if self.tracker and times:
+            self.tracker.metrics(times, self.settings.steps)
+
     def _steps_since_last(self, step: int) -> int:
         previous = (step - 1) // self.settings.log_every * self.settings.log_every
         return step - max(previous, self.first_step + (step > self.first_step + 1))
+
+
+def _times(seconds: dict[str, float]) -> dict[str, float]:
+    return {f"time/{phase}": each for phase, each in seconds.items()}
 
 
 def _of_a_layer(loss: str) -> bool:

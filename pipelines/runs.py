@@ -50,15 +50,20 @@ class Run:
 
     @classmethod
     def create(cls, recipe: Recipe, parent_run_id: str | None = None, name: str | None = None) -> "Run":
-        """A new folder `STORAGE/NAME` and a new MLflow run. Without a name it is the recipe's, with the time."""
+        """A new folder `STORAGE/NAME` and a new MLflow run. Without a name it is the recipe's, with the time.
+
+        Raises:
+            ValueError: the folder is another run's, or is becoming one.
+        """
         name = name or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder = storage.join(recipe.tracking.storage, name)
-        if storage.size(folder, RUN_FILE) is not None:
-            raise ValueError(f"{folder} is another run's: the same --name goes on with it, if no one else is at it")
-        run_id = tracking.create_run(name, recipe, parent_run_id)
         files, path = storage.filesystem(folder)
         files.create_dir(path)
-        storage.write_json(folder, RUN_FILE, {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id})
+        with alone(folder):
+            if storage.size(folder, RUN_FILE) is not None:
+                raise ValueError(f"{folder} is another run's: the same --name goes on with it, if no one else is at it")
+            run_id = tracking.create_run(name, recipe, parent_run_id)
+            storage.write_json(folder, RUN_FILE, {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id})
         return cls(folder, recipe, run_id)
 
     @classmethod
@@ -134,14 +139,21 @@ def _result(folder: str) -> Result | None:
         return None
 
 
-def best_score(folder: str, patience_seconds: float) -> float:
-    """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none, or it is no number."""
+def best_provenance(folder: str, patience_seconds: float) -> dict[str, Any] | None:
+    """What the best checkpoint of the run in this folder says of itself, such as its step and score; None if there is
+    none, or its score is no number."""
     files, path = _patient(storage.join(folder, BEST), patience_seconds)
     if files.get_file_info(f"{path}/{RECIPE}").type == pafs.FileType.NotFound:
-        return -1.0
+        return None
     with files.open_input_stream(f"{path}/{RECIPE}") as stream:
-        score = json.loads(stream.read())["provenance"]["mIoU"]
-    return score if math.isfinite(score) else -1.0
+        provenance = json.loads(stream.read())["provenance"]
+    return provenance if math.isfinite(provenance["mIoU"]) else None
+
+
+def best_score(folder: str, patience_seconds: float) -> float:
+    """mIoU in percent of the best checkpoint of the run in this folder; -1 if there is none, or it is no number."""
+    best = best_provenance(folder, patience_seconds)
+    return best["mIoU"] if best else -1.0
 
 
 def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:

@@ -15,10 +15,13 @@ class Sender:
 
     Args:
         what: who is called, for the warning.
+
+    Attributes:
+        in_vain: whether a call failed, or was waited for in vain, and none has arrived since.
     """
 
     def __init__(self, what: str):
-        self.what = what
+        self.what, self.in_vain = what, False
         self.waiting: deque[Callable[[], object]] = deque()
         self.changed = threading.Condition()
         threading.Thread(target=self._run, daemon=True).start()
@@ -32,7 +35,9 @@ class Sender:
     def flush(self, seconds: float) -> bool:
         """Waits until all is sent, but not longer than this. Returns whether it is."""
         with self.changed:
-            return self.changed.wait_for(lambda: not self.waiting, timeout=seconds)
+            sent = self.changed.wait_for(lambda: not self.waiting, timeout=seconds)
+            self.in_vain = not sent
+            return sent
 
     def _run(self) -> None:
         wait = 0.0
@@ -45,6 +50,7 @@ class Sender:
             except Exception as error:  # whatever a client raises while its server is away
                 if not wait:
                     say(f"warning: {self.what} does not answer, its results wait: {str(error).splitlines()[0]}")
+                self.in_vain = True
                 wait = min(max(2 * wait, _FIRST_WAIT), _LONGEST_WAIT)
                 time.sleep(wait)
                 continue
@@ -53,4 +59,5 @@ class Sender:
             wait = 0.0
             with self.changed:
                 self.waiting.popleft()
+                self.in_vain = False
                 self.changed.notify_all()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.exceptions import RayActorError
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
@@ -24,9 +25,10 @@ from pipelines.cluster import connect
 from pipelines.feed import check_feed
 from pipelines.recipe import load_recipe
 from pipelines.register import log_model
-from pipelines.runs import Run, alone, last_checkpoint
+from pipelines.runs import Run, alone, best_provenance, last_checkpoint
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
+from pipelines.validation import check_samples
 from pipelines.worker import PHASES, build_for_training, train_worker
 from rein_core import predict_labels
 
@@ -128,20 +130,23 @@ def _num_workers(recipe: Recipe) -> int | tuple[int, int]:
 
 
 def check_inputs(recipe: Recipe) -> dict[str, Any]:
-    """Opens the shards, builds the model and predicts once, so that bad input fails here and not on a cluster.
+    """Opens the shards, builds the model, predicts once and reads what is validated on, so that bad input fails here
+    and not on a cluster.
 
     Returns:
         What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.
     """
-    trained_on, held_out = check_feed(recipe), [Shards(uri) for uri in recipe.data.source_val]
+    trained_on = check_feed(recipe)
+    unseen, held_out = ([Shards(uri) for uri in uris] for uris in (recipe.data.val, recipe.data.source_val))
     _tell_of_shared(held_out, trained_on)
-    shards = trained_on + [Shards(uri) for uri in recipe.data.val] + held_out
     segmentor = build_for_training(recipe)
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
     check_window(segmentor, recipe)
-    digests = {each.uri: each.manifest.digest for each in shards}
+    check_samples(recipe, "data.val", unseen)
+    check_samples(recipe, "data.source_val", held_out)
+    digests = {each.uri: each.manifest.digest for each in trained_on + unseen + held_out}
     origin = {"commit": checkout.commit(), "seed": recipe.seed, "shards": digests}
     return origin | {"trained_parameters": trained}
 
@@ -199,6 +204,12 @@ def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
         reasons = getattr(error, "worker_failures", None) or {0: error}
         reason = str(next(iter(reasons.values()))).strip().splitlines()[-1]
         raise ValueError(f"training failed: {reason} (go on with --resume {run.folder})") from error
+    except RayActorError as error:
+        tracking.end_run(run.mlflow_run_id, "FAILED")
+        raise ValueError(
+            f"training failed: Ray Train's controller is lost ({str(error).strip().splitlines()[0]}): go on with "
+            f"--resume {run.folder}"
+        ) from error
     return result
 
 
@@ -219,10 +230,17 @@ def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) 
         "checkpoint": checkpoint,
         "mlflow_run_id": run.mlflow_run_id,
         "model": model,
+        "best": _best(run),
         "metrics": metrics,
         "phases": phases,
         "seconds": round(seconds, 1),
     }
+
+
+def _best(run: Run) -> dict[str, Any] | None:
+    """Of the run's best checkpoint: the step, what chose it and its score; None if none was to be kept."""
+    provenance = best_provenance(run.folder, run.recipe.tracking.patience_seconds)
+    return provenance and {name: provenance.get(name) for name in ("step", "chosen_on", "mIoU")}
 
 
 def _log_model(run: Run, checkpoint: Path) -> str | None:

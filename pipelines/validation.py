@@ -1,8 +1,11 @@
 """Validation inside a training run: every rank takes its part of each domain, and the counts are summed."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from torch import nn
 
+from datasets.sample import Damaged
 from datasets.shards import Shards
 from pipelines.evaluation import flat_metrics, summarize
 from pipelines.protocol import domain_names, evenly_spread
@@ -13,12 +16,39 @@ from pipelines.tracker import Tracker
 from rein_core.metrics import ConfusionMeter
 from rein_core.ranks import sum_over_ranks
 
+_READERS = 8
+
 
 def is_due(recipe: Recipe, step: int) -> bool:
     """Whether a run validates after this step: at its intervals, and after its last."""
     train, data = recipe.train, recipe.data
     at_intervals = train.validate_every and step % train.validate_every == 0
     return bool((data.val or data.source_val) and (at_intervals or step == train.steps))
+
+
+def check_samples(recipe: Recipe, setting: str, sources: list[Shards]) -> None:
+    """Reads what `validate` will, which looks at its checksums: a run that validates at its end would fail there, and
+    each time that it goes on.
+
+    Args:
+        setting: which names these sources, for the error.
+
+    Raises:
+        Damaged: a sample can't be read.
+    """
+    wanted = [(shards, index) for shards in sources for index in _samples(recipe, shards)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        try:
+            for _ in pool.map(lambda each: bool(each[0].read(each[1])), wanted):
+                pass
+        except Damaged as error:
+            raise Damaged(f"{setting}: a sample that validation needs is damaged: {error}") from error
+
+
+def _samples(recipe: Recipe, shards: Shards) -> list[int]:
+    """Those that are scored or drawn."""
+    scored = evenly_spread(len(shards), recipe.data.val_samples)
+    return sorted({*scored, *evenly_spread(len(shards), recipe.train.pictures)})
 
 
 def validate(

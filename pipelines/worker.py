@@ -12,8 +12,6 @@ import numpy as np
 import ray.train
 import ray.train.torch
 import torch
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from ray.train import Checkpoint, CheckpointConsistencyMode, CheckpointUploadMode
 from safetensors import SafetensorError
 
@@ -23,6 +21,7 @@ from pipelines import preemption, runs
 from pipelines.clock import Clock
 from pipelines.feed import build_feed
 from pipelines.journal import Journal
+from pipelines.parts import split, to_mmseg
 from pipelines.preemption import Bell
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
@@ -98,6 +97,7 @@ class Loop:
             self._checkpoint(step + 1, now=stopping)
             if stopping:
                 self._stop(step + 1)
+        self.journal.finish(self.clock)
         if self.tracker:
             self.tracker.finish()
         return self.metrics
@@ -194,7 +194,7 @@ class Loop:
         self._check(step)
         skipped = self.journal.all_skipped(self.device)
         if self.tracker:
-            self.tracker.flush(_FLUSH_SECONDS)  # what waits longer is in the checkpoint
+            self.tracker.catch_up(_FLUSH_SECONDS)  # what waits longer is in the checkpoint
         metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total)}
         ray.train.report(
             metrics,
@@ -272,24 +272,3 @@ class Step(torch.nn.Module):
         after_backbone = self.segmentor.backbone.register_forward_hook(lambda *_: clock.lap("forward"))
         with after_backbone:
             return self.segmentor.loss(data["inputs"], data["data_samples"])
-
-
-def split(batch: dict[str, np.ndarray], parts: int) -> list[dict[str, np.ndarray]]:
-    """A batch cut into equal parts."""
-    size = len(batch["label"]) // parts
-    return [{name: values[i * size : (i + 1) * size] for name, values in batch.items()} for i in range(parts)]
-
-
-def to_mmseg(batch: dict[str, np.ndarray], seed: int = 0) -> dict[str, list]:
-    """A stream's batch → `inputs` (BGR uint8 [3, h, w]) and `data_samples` with `gt_sem_seg` [1, h, w].
-
-    The samples' `seed` is a function of the run's seed and their position in the stream: losses that draw random points
-    draw the same ones on any number of workers.
-    """
-    samples = []
-    for label, position in zip(batch["label"], batch["position"].tolist(), strict=True):
-        shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape"), label.shape)
-        sample = SegDataSample(metainfo=shapes | {"seed": hash((seed, position)) % 2**63})
-        sample.gt_sem_seg = PixelData(data=torch.from_numpy(label.astype(np.int64))[None])
-        samples.append(sample)
-    return {"inputs": list(torch.from_numpy(batch["image"]).permute(0, 3, 1, 2)), "data_samples": samples}

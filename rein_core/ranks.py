@@ -1,7 +1,11 @@
 """What all ranks of a distributed run agree on."""
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
+
+Thing = TypeVar("Thing")
 
 
 def mean_over_ranks(value: torch.Tensor) -> torch.Tensor:
@@ -14,6 +18,22 @@ def sum_over_ranks(value: torch.Tensor) -> torch.Tensor:
     if _several():
         dist.all_reduce(value, op=dist.ReduceOp.SUM)
     return value
+
+
+def min_over_ranks(value: torch.Tensor) -> torch.Tensor:
+    """The minimum over all ranks, which must all call this; the value itself where there is one rank."""
+    if _several():
+        dist.all_reduce(value, op=dist.ReduceOp.MIN)
+    return value
+
+
+def from_all_ranks(thing: Thing) -> list[Thing]:
+    """What each rank has, by rank; all must call this. It is pickled, so not for every step."""
+    if not _several():
+        return [thing]
+    things: list = [None] * dist.get_world_size()
+    dist.all_gather_object(things, thing)
+    return things
 
 
 def _several() -> bool:

@@ -16,6 +16,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
+from pipelines import preemption
 from pipelines.recipe import parse_recipe
 from pipelines.resources import share
 
@@ -145,6 +146,14 @@ def test_only_who_has_the_token_runs_code(file):
     everywhere = "--env RAY_AUTH_MODE=token" in config.get("docker", {}).get("run_options", [])
     assert everywhere or all("RAY_AUTH_MODE=token" in command for command in started if "ray start" in command)
     assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+
+
+@pytest.mark.parametrize("file", [AWS, ONPREM])
+def test_a_job_that_is_stopped_has_the_time_for_a_checkpoint(file):
+    """Ray's default of 3 s would end the driver before."""
+    start = load(file)["head_start_ray_commands"][-1]
+    exported = re.search(r"export [^;]*RAY_JOB_STOP_WAIT_TIME_S=(\d+)[^;]*;.*ray start --head", start)
+    assert int(exported.group(1)) > preemption._PATIENCE
 
 
 @pytest.mark.parametrize("gpus, expected", [(0, ""), (1, "--num-cpus=1"), (4, "--num-cpus=4")])

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
+from pipelines import preemption
 from pipelines.__main__ import COMMANDS
 from pipelines.recipe import load_recipe
 
@@ -142,6 +143,11 @@ def test_every_ray_pod_reaches_mlflow():
     for name in ("head", "gpu", "cpu"):
         assert {"name": "MLFLOW_TRACKING_URI", "value": uri} in container(name)["env"], name
     assert service["spec"]["selector"] == document("Deployment")["spec"]["template"]["metadata"]["labels"]
+
+
+def test_a_job_that_is_stopped_has_the_time_for_a_checkpoint():
+    (value,) = (one["value"] for one in container("head")["env"] if one["name"] == "RAY_JOB_STOP_WAIT_TIME_S")
+    assert int(value) > preemption._PATIENCE
 
 
 def test_mlflow_takes_the_servers_options():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,9 +44,14 @@ class Command:
         """Until this process has said these words so often; fails if it ends before."""
         self._until(lambda: self.said[self.before :].count(words) >= times, words, seconds)
 
-    def wait_for_checkpoint(self, storage: Path, seconds: float = 300) -> None:
-        """Until a run in this folder has one that it can go on from."""
-        self._until(lambda: any(storage.glob("*/checkpoint_manager_snapshot.json")), "a checkpoint", seconds)
+    def wait_for_checkpoint(self, storage: Path, seconds: float = 300, after: int = 0) -> None:
+        """Until a run in this folder has one that it can go on from, of a later step than this."""
+
+        def is_there() -> bool:
+            committed = (file.read_text() for file in storage.glob("*/checkpoint_manager_snapshot.json"))
+            return any(int(step) > after for text in committed for step in re.findall(r"step_(\d+)", text))
+
+        self._until(is_there, "a checkpoint", seconds)
 
     def _until(self, met: Callable[[], bool], what: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -55,8 +61,12 @@ class Command:
 
     def workers(self) -> list[psutil.Process]:
         """Ray Train's workers below this process."""
+        return self.actors("RayTrainWorker")
+
+    def actors(self, name: str) -> list[psutil.Process]:
+        """Ray's processes below this one whose class has a name that begins so."""
         below = psutil.Process(self.process.pid).children(recursive=True)
-        return [each for each in below if each.cmdline() and each.cmdline()[0].startswith("ray::RayTrainWorker")]
+        return [each for each in below if each.cmdline() and each.cmdline()[0].startswith(f"ray::{name}")]
 
     def result(self, seconds: float = 400) -> dict:
         """Waits for a good end, and returns what the command does."""

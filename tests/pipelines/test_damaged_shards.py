@@ -4,6 +4,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from datasets.shards import Shards
 from pipelines.feed import build_feed
 from pipelines.recipe import load_recipe
 
@@ -35,3 +36,20 @@ def test_damage_stops_a_run_or_is_skipped_and_counted(streets, in_files, tmp_pat
     )
     assert [metric.value for metric in history] == [sum(skipped[: 4 * step]) for step in range(1, 7)]
     assert torch.load(f"{result['checkpoint']}/trainer.pt", weights_only=True)["skipped"] == sum(skipped) > 1
+
+
+@pytest.mark.parametrize("setting", ["data.val", "data.source_val"])
+def test_a_damaged_sample_of_validation_is_found_before_training(
+    streets, in_files, tmp_path, run_command, spoil, setting
+):
+    """Of two that are scored it is the second; the pictures need none."""
+    sample = Shards(str(in_files)).read(9)
+    spoil(in_files / "part-1.parquet", sample)
+    changes = {"data.train": streets.game, setting: in_files, "data.val_samples": 2, "train.pictures": 0}
+    changes |= {"data.val": ""} if setting != "data.val" else {}
+    changes |= {"tracking.storage": tmp_path / "runs"}
+    argv = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+    words = f"{setting}: a sample that validation needs is damaged: sample {sample.name}: .*ingest the data set again"
+    with pytest.raises(ValueError, match=f"^{words}"):
+        run_command("train", RECIPE, *argv)
+    assert not list((tmp_path / "runs").glob("*/run.json"))

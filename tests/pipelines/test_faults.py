@@ -1,5 +1,6 @@
 """Real processes that are killed, nodes that are lost, stores that refuse: a run ends as if nothing had happened."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,13 +56,25 @@ def undisturbed(streets, tmp_path_factory, run_command) -> dict:
 
 
 def assert_equal(undisturbed: dict, store: Path, result: dict) -> None:
-    """To the bit: every step once in MLflow with the same loss, and the same parameters."""
+    """To the bit: every step once in MLflow with the same loss, and the same parameters. No checkpoint is half."""
     weights = load_file(resolve(result["checkpoint"]) / "model.safetensors")
     assert losses_of(store, result) == undisturbed["losses"]
     assert weights.keys() == undisturbed["weights"].keys()
     assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in weights.items())
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
     assert len(client.search_runs([client.get_experiment_by_name("rein").experiment_id])) == 1
+    if "://" not in result["run_dir"]:
+        assert_whole(Path(result["run_dir"]))
+
+
+def assert_whole(run_dir: Path) -> None:
+    """Each checkpoint in the run's folder loads, with what the run goes on from."""
+    kept = sorted(run_dir.glob("step_*"))
+    assert kept[-1].name == f"step_{STEPS:06d}"
+    for folder in kept:
+        load_checkpoint(folder)
+        step = torch.load(folder / "trainer.pt", weights_only=True)["step"]
+        assert folder.name == f"step_{step:06d}"
 
 
 def test_a_worker_that_is_killed(streets, tmp_path, start_command, undisturbed):
@@ -71,6 +84,23 @@ def test_a_worker_that_is_killed(streets, tmp_path, start_command, undisturbed):
     run.workers()[0].kill()
     result = run.result()
     assert "resuming after step" in run.said
+    assert_equal(undisturbed, tmp_path, result)
+
+
+def test_a_controller_that_is_killed(streets, tmp_path, start_command, undisturbed):
+    """Nobody starts it again: the command fails in a line, its MLflow run with it, and the same command goes on."""
+    argv = [*settings(streets, tmp_path), "--name", "streets"]
+    run = start_command(*argv)
+    run.wait_for_checkpoint(tmp_path)
+    run.actors("TrainController")[0].kill()
+    assert run.process.wait(timeout=200) == 1
+    (told,) = (line for line in run.said.splitlines() if line.startswith("error: "))
+    assert re.match(r"error: training failed: Ray Train's controller is lost \(.+\): go on with --resume ", told)
+    assert told.endswith(f" {tmp_path / 'streets'}") and not re.search("^Traceback", run.said, re.MULTILINE)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (failed,) = client.search_runs([client.get_experiment_by_name("rein").experiment_id])
+    assert failed.info.status == "FAILED"
+    result = start_command(*argv).result()
     assert_equal(undisturbed, tmp_path, result)
 
 
@@ -85,9 +115,11 @@ def test_a_driver_that_is_killed_and_one_that_is_asked_to_stop(streets, tmp_path
     run.wait_for("loss", times=3)
     run.process.terminate()
     assert run.process.wait(timeout=200) == 143
-    assert f"go on with --resume {tmp_path / 'streets'}" in run.said
+    said = re.search(rf"stopped after step (\d+): go on with --resume {tmp_path / 'streets'}", run.said)
+    assert said, "a worker saved"
     run = start_command(*argv)
     result = run.result()
+    assert f"resuming after step {said.group(1)}" in run.said[run.before :]
     assert result["run_dir"] == str(tmp_path / "streets") and result["metrics"]["step"] == STEPS
     assert "VFM vit_tiny (random:0)" in run.said
     assert_equal(undisturbed, tmp_path, result)
@@ -186,6 +218,8 @@ def test_a_lost_node(streets, tmp_path, start_command, undisturbed, cluster):
     run.wait_for_checkpoint(tmp_path)
     cluster.remove_node(node, allow_graceful=False)
     run.wait_for("on 1 worker")
+    begun = int(re.findall(r"resuming after step (\d+) on 1 worker", run.said)[-1])
+    run.wait_for_checkpoint(tmp_path, after=begun)
     alone = workers_of(cluster)
     for worker in alone:
         worker.suspend()

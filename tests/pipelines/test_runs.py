@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from moto.server import ThreadedMotoServer
 
 from datasets import storage
-from pipelines import runs
+from pipelines import runs, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
 
@@ -94,3 +96,28 @@ def test_one_process_at_a_time(tmp_path):
         other.wait()
     with runs.alone(str(tmp_path)), runs.alone("s3://bucket/run"):
         pass
+
+
+def test_a_name_becomes_one_run(tmp_path, monkeypatch):
+    """Of two commands at once, the first is in the midst of its MLflow run when the second looks."""
+    recipe, create_run = parse_recipe({"tracking": {"storage": str(tmp_path)}}), tracking.create_run
+    inside, looked = threading.Event(), threading.Event()
+
+    def slow(*arguments) -> str:
+        inside.set()
+        looked.wait(timeout=60)
+        return create_run(*arguments)
+
+    monkeypatch.setattr(tracking, "create_run", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(runs.Run.create, recipe, name="streets")
+        inside.wait(timeout=60)
+        try:
+            with pytest.raises(ValueError, match=f"^{tmp_path}/streets is being worked on by another process: wait"):
+                runs.Run.create(recipe, name="streets")
+        finally:
+            looked.set()
+        made = first.result()
+    with pytest.raises(ValueError, match="streets is another run's: the same --name goes on with it"):
+        runs.Run.create(recipe, name="streets")
+    assert runs.Run.find("streets", recipe).mlflow_run_id == made.mlflow_run_id

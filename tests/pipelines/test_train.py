@@ -1,6 +1,7 @@
 """Training for real: Ray Train workers on real shards, killed and resumed, tracked in a real MLflow store."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,9 @@ from safetensors.torch import load_file
 
 from pipelines.models import resolve
 from pipelines.recipe import load_recipe
-from pipelines.runs import Run
+from pipelines.runs import Run, step_name
 from pipelines.train import train
-from rein_core.checkpoint import read_checkpoint
+from rein_core.checkpoint import load_checkpoint, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "rein_dinov2_s_camvid_smoke"
@@ -55,6 +56,9 @@ def test_a_run_is_tracked(trained):
     assert {name for name in run.data.metrics if "loss" in name} == {
         "loss", "decode.loss_cls", "decode.loss_mask", "decode.loss_dice", "time/loss"
     }  # fmt: skip
+    for phase in ("validation", "checkpoint"):
+        measured = client.get_metric_history(trained["mlflow_run_id"], f"time/{phase}")
+        assert [metric.step for metric in measured] == [6] and measured[0].value > 0
     assert run.data.metrics["val/camera/mIoU"] == pytest.approx(trained["metrics"]["val/camera/mIoU"])
     assert [file.path for file in client.list_artifacts(trained["mlflow_run_id"], "val/camera")]
 
@@ -175,16 +179,23 @@ def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, r
     _, provenance = read_checkpoint(Path(result["run_dir"]) / "best")
     assert provenance["chosen_on"] == chosen_on and provenance["mIoU"] == max(history.values())
     assert history[provenance["step"]] == max(history.values())
+    assert result["best"] == {name: provenance[name] for name in ("step", "chosen_on", "mIoU")}
     pictures = client.list_artifacts(result["mlflow_run_id"], "val/camera")
     assert [len(client.list_artifacts(result["mlflow_run_id"], folder.path)) for folder in pictures] == [3]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(streets, tmp_path, run_command):
-    changes = {"optimizer.lr": 1e30, "train.log_every": 4, "train.checkpoint_every": 100}
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_loss_that_is_no_number_stops_the_run(streets, tmp_path, run_command, every):
+    """Checkpoints before it are kept, and load; where none is due it is found at the next line, and none is saved."""
+    changes = {"optimizer.lr": 1e30, "train.log_every": 4, "train.checkpoint_every": every}
     words = r"the loss is (nan|inf) at step [23], samples \d+, \d+, \d+, \d+: lower optimizer.lr"
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) as stopped:
         run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
-    assert not list(tmp_path.glob("*/step_*"))
+    bad = int(re.search(r"at step (\d)", str(stopped.value)).group(1))
+    kept = sorted(tmp_path.glob("*/step_*"))
+    assert [folder.name for folder in kept] == [step_name(step) for step in range(1, bad) if step % every == 0]
+    for folder in kept:
+        assert all(value.isfinite().all() for value in load_checkpoint(folder)[0].state_dict().values())
 
 
 @pytest.mark.parametrize(("error", "starts"), [(ValueError, 1), (OSError, 2)])
