@@ -184,6 +184,7 @@ def _plan(sweep: Sweep, concurrent: int) -> dict[str, Any]:
         "recipe": sweep.recipe.model_dump(mode="json"),
         "name": sweep.name,
         "mlflow_run_id": sweep.mlflow_run_id,
+        "store": tracking.named_store(sweep.recipe.tracking.offline),
         "concurrent": concurrent,
         "gpus_per_worker": sweep.recipe.tune.gpus_per_trial or 1.0,
         "histories": {label(record.draw): record.history for record in sweep.open_records()},

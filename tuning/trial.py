@@ -9,6 +9,7 @@ from ray import tune
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from pipelines import tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import parse_recipe
 from pipelines.runs import Run, reports
@@ -28,8 +29,8 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         config: `draw`, from Tune.
-        plan: of the sweep: `recipe`, `name`, `mlflow_run_id`, `concurrent`, `gpus_per_worker`, and `histories`: results
-            by label of trials that were interrupted before.
+        plan: of the sweep: `recipe`, `name`, `mlflow_run_id`, `store` (see `tracking.use_store`), `concurrent`, `gpus_per_worker`,
+            and `histories`: results by label of trials that were interrupted before.
 
     Returns:
         The last result, which Tune may have missed, or `error`: why there is no such model, so that it is no use to try
@@ -46,6 +47,7 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     if reason := why_not(recipe):
         # Tune and its schedulers want a step and a score of each result
         return {"error": reason, "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
+    tracking.use_store(plan["store"])
     name = f"{plan['name']}-{label(draw)}"
     run = Run.find(name, recipe)
     for result in earlier(run, plan["histories"].get(label(draw), [])):

@@ -93,7 +93,7 @@ def test_a_draw_that_is_no_model_is_not_tried():
 def test_a_store_that_is_away_is_no_reason_to_give_a_draw_up(monkeypatch):
     recipe = load_recipe("tune_token_rank_smoke")
     plan = {"recipe": recipe.model_dump(mode="json"), "name": "sweep", "histories": {}, "mlflow_run_id": "0" * 32}
-    plan |= {"concurrent": 1, "gpus_per_worker": 1.0}
+    plan |= {"concurrent": 1, "gpus_per_worker": 1.0, "store": None}
 
     def away(*args, **settings):
         raise ValueError("MLflow at http://nowhere can't be used")
