@@ -18,6 +18,7 @@ from pipelines.terminal import quiet
 from pipelines.train import train
 from pipelines.validation import is_due
 from rein_core import build_segmentor
+from tuning.schedulers import AGAIN
 from tuning.space import label
 from tuning.sweep import METRICS, trial_recipe
 
@@ -29,8 +30,8 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         config: `draw`, from Tune.
-        plan: of the sweep: `recipe`, `name`, `mlflow_run_id`, `store` (see `tracking.use_store`), `concurrent`, `gpus_per_worker`,
-            and `histories`: results by label of trials that were interrupted before.
+        plan: of the sweep: `recipe`, `name`, `mlflow_run_id`, `store` (see `tracking.use_store`), `concurrent`,
+            `gpus_per_worker`, and `histories`: results by label of trials that were interrupted before.
 
     Returns:
         The last result, which Tune may have missed, or `error`: why there is no such model, so that it is no use to try
@@ -81,11 +82,11 @@ def why_not(recipe: Recipe) -> str | None:
 
 
 def earlier(run: Run | None, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Validations of a run that goes on. It does so after its last checkpoint, of which Tune may not have heard."""
+    """Validations of a run that goes on, those marked that Tune had before. The last checkpoint may be none of them."""
     told = history[-1]["step"] if history else 0
     kept = reports(run.folder) if run else []
     untold = [metrics for metrics in kept if metrics["step"] > told and is_due(run.recipe, metrics["step"])]
-    return history + [_scores(metrics) for metrics in untold]
+    return [result | {AGAIN: True} for result in history] + [_scores(metrics) for metrics in untold]
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
