@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pipelines.clock import Clock
+from pipelines.mistakes import Diverged
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.tracker import Tracker
@@ -59,12 +60,12 @@ class Journal:
         """Looks at all losses since the last look.
 
         Raises:
-            ValueError: one is no number; it is named with its step and samples.
+            Diverged: one is no number; it is named with its step and samples.
         """
         finite = torch.stack([loss for _, loss, _ in self.unseen]).isfinite().tolist() if self.unseen else []
         for (step, loss, names), good in zip(self.unseen, finite, strict=True):
             if not good:
-                raise ValueError(
+                raise Diverged(
                     f"the loss is {loss.item()} at step {step}, samples {', '.join(names)}: lower "
                     "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
                 )

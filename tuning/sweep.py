@@ -19,6 +19,7 @@ from tuning.space import Draw, apply, label
 
 SWEEP_FILE, TRIALS = "sweep.json", "trials"
 RUNNING, FINISHED, STOPPED, FAILED = "RUNNING", "FINISHED", "STOPPED", "FAILED"
+DIVERGED = "DIVERGED"
 METRICS = {"source": "source_mIoU", "target": "mIoU"}
 _KEPT = ("step", *METRICS.values(), "step_seconds")
 
@@ -29,8 +30,8 @@ class Record:
 
     Args:
         run: name of its run's folder.
-        status: FINISHED: all steps; STOPPED: by the scheduler; FAILED: too often,
-            until the sweep is resumed; RUNNING: else.
+        status: FINISHED: all steps; STOPPED: by the scheduler; DIVERGED: its loss was no number, which it would be
+            again; FAILED: too often, or by what a user can mend, until the sweep is resumed; RUNNING: else.
         history: results of its validations: `step`, `source_mIoU`, `mIoU`, `step_seconds`.
     """
 
@@ -175,7 +176,8 @@ class Watch(tune.Callback):
         record = self._record(trial)
         steps = trial_recipe(self.sweep.recipe, record.draw).train.steps
         whole = record.history and record.history[-1]["step"] >= steps
-        self._end(trial, FAILED if record.error else FINISHED if whole else STOPPED)
+        failed = DIVERGED if trial.last_result.get("diverged") else FAILED
+        self._end(trial, failed if record.error else FINISHED if whole else STOPPED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has crashed too often."""

@@ -11,6 +11,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines import tracking
 from pipelines.cluster import ROOT
+from pipelines.mistakes import Diverged, Mistake
 from pipelines.recipe import parse_recipe
 from pipelines.runs import Run, reports
 from pipelines.settings import Recipe
@@ -34,8 +35,9 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
             `gpus_per_worker`, and `histories`: results by label of trials that were interrupted before.
 
     Returns:
-        The last result, which Tune may have missed, or `error`: why there is no such model, so that it is no use to try
-        again. Else Tune tries again, `tune.max_failures` times, where this raises or its process dies.
+        The last result, which Tune may have missed, or `error`: why there is no such model, or why its training would
+        end like this again, and then whether it `diverged`. It is no use to try again; Tune does, `tune.max_failures`
+        times, where this raises or its process dies.
 
     Raises:
         ValueError: MLflow or storage is away, or workers failed more often than `train.max_failures`.
@@ -46,14 +48,20 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     recipe = trial_recipe(parse_recipe(plan["recipe"]), draw)
     quiet()
     if reason := why_not(recipe):
-        # Tune and its schedulers want a step and a score of each result
-        return {"error": reason, "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
+        return _given_up(recipe, reason)
     tracking.use_store(plan["store"])
     name = f"{plan['name']}-{label(draw)}"
     run = Run.find(name, recipe)
     for result in earlier(run, plan["histories"].get(label(draw), [])):
         tune.report(result)
-    trained = train(
+    try:
+        return _scores(_train(recipe, run, name, plan)["metrics"])
+    except Mistake as error:
+        return _given_up(recipe, str(error)) | {"diverged": isinstance(error, Diverged)}
+
+
+def _train(recipe: Recipe, run: Run | None, name: str, plan: dict[str, Any]) -> dict[str, Any]:
+    return train(
         recipe,
         run,
         name,
@@ -63,7 +71,11 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
         gpus_per_worker=plan["gpus_per_worker"],
         log_last=False,  # who registers the best logs it
     )
-    return _scores(trained["metrics"])
+
+
+def _given_up(recipe: Recipe, reason: str) -> dict[str, Any]:
+    """Tune and its schedulers want a step and a score of each result."""
+    return {"error": reason, "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
 
 
 def why_not(recipe: Recipe) -> str | None:

@@ -6,7 +6,18 @@ from datasets import storage
 from pipelines import runs
 from pipelines.recipe import change_recipe, load_recipe, parse_recipe
 from tuning import search
-from tuning.sweep import FAILED, FINISHED, RUNNING, STOPPED, SWEEP_FILE, Sweep, ended, new_folder, read
+from tuning.sweep import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    SWEEP_FILE,
+    Sweep,
+    ended,
+    new_folder,
+    read,
+)
 
 
 @pytest.fixture
@@ -29,7 +40,7 @@ def test_a_resume_goes_on_with_what_the_one_before_asked_for(sweep):
 
 
 def test_what_failed_is_tried_again_by_a_resume(sweep, capsys):
-    ends = {2: FAILED, 4: FINISHED, 8: STOPPED}
+    ends = {2: FAILED, 4: FINISHED, 8: STOPPED, 16: DIVERGED}
     for rank, status in ends.items():
         record = sweep.record({"adapter": "rein", "rank": rank})
         record.status, record.history = status, [{"step": 2, "source_mIoU": 1.0}]
@@ -37,7 +48,7 @@ def test_what_failed_is_tried_again_by_a_resume(sweep, capsys):
     sweep.go_on()
     (again,) = sweep.open_records()
     assert again.draw["rank"] == 2 and again.error is None and again.history, "from where it was"
-    assert {record.draw["rank"] for record in ended(sweep.records.values())} == {4, 8}
+    assert {record.draw["rank"] for record in ended(sweep.records.values())} == {4, 8, 16}
     assert storage.read_json(f"{sweep.folder}/trials", "rein-r2.json")["status"] == RUNNING
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert said.endswith("trials that failed are tried again: rein-r2")
