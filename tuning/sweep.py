@@ -156,16 +156,18 @@ class Watch(tune.Callback):
     """Keeps the sweep's records while Tune runs, in the process that started it."""
 
     def __init__(self, sweep: Sweep, total: int):
-        self.sweep, self.total, self.started = sweep, total, {}
+        self.sweep, self.total = sweep, total
+        self.counted: dict[str, float] = {}  # until when each trial's seconds are in its record
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or goes on."""
-        self.started.setdefault(trial.trial_id, time.time())
+        self.counted.setdefault(trial.trial_id, time.time())
         self.sweep.save(self._record(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
         """A trial was validated, or says why it can't go on."""
         record = self._record(trial)
+        self._count(trial, record)
         record.error = result.get("error")
         if record.add(result):
             self.sweep.save(record)
@@ -187,10 +189,16 @@ class Watch(tune.Callback):
             record.error = str(trial.get_error() or record.error).strip().splitlines()[-1]
         self._end(trial, FAILED)
 
+    def _count(self, trial: Trial, record: Record) -> None:
+        """With each result that is saved, so that a resume finds them."""
+        now = time.time()
+        record.seconds += now - self.counted.get(trial.trial_id, now)
+        self.counted[trial.trial_id] = now
+
     def _end(self, trial: Trial, status: str) -> None:
         record = self._record(trial)
         record.status = status
-        record.seconds += time.time() - self.started.get(trial.trial_id, time.time())
+        self._count(trial, record)
         self.sweep.save(record)
         done = sum(each.status != RUNNING for each in self.sweep.records.values())
         reason = f" ({record.error})" if record.error else ""
