@@ -14,7 +14,7 @@ from torch import nn
 
 from datasets import storage
 from pipelines import refusals
-from rein_core.checkpoint import RECIPE, WEIGHTS, load_checkpoint
+from rein_core.checkpoint import RECIPE, VFM, WEIGHTS, load_checkpoint
 
 CHECKPOINT = "checkpoint"
 """The artifact of a logged model that is our checkpoint folder."""
@@ -71,7 +71,8 @@ def _local(checkpoint: str) -> Path:
         return Path(checkpoint).resolve()
     files, path = storage.filesystem(checkpoint)
     folder = _temporary()
-    for name in (RECIPE, WEIGHTS):
+    brought = [VFM] if storage.size(checkpoint, VFM) is not None else []
+    for name in (RECIPE, WEIGHTS, *brought):
         pafs.copy_files(f"{path}/{name}", str(folder / name), source_filesystem=files)
     return folder
 
