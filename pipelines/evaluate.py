@@ -55,20 +55,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report = report_folder.prepare(args.report)
     tracking.configure(args.storage)
     corruptions = corruptions_of(args.corrupt)
-    segmentor, values, provenance = models.load(args.model, args.vfm_weights)
+    model = models.pin(args.model)
+    segmentor, values, provenance = models.load(model, args.vfm_weights)
     recipe = parse_recipe(values)
     protocol = protocol_of(args, recipe, segmentor)
     clean = domains_of(args, args.shards, recipe)
     check_sizes(clean, protocol.scales)
     corrupted = [replace(each, corruption=kind, severity=level) for each in clean for kind, level in corruptions]
     domains = clean + corrupted
-    counts = score_all(segmentor, args.model, args.vfm_weights, domains, protocol, workers_of(args))
+    counts = score_all(segmentor, model, args.vfm_weights, domains, protocol, workers_of(args))
     result = evaluation.result_of(domains, counts, protocol)
     say(evaluation.table(result))
     shown = counts[: len(clean)]
     pairs = zip(clean, shown, strict=True)
     drawn = [choose(segmentor, domain, found, protocol, args.pictures) for domain, found in pairs]
-    facts = facts_of(args.model, recipe, provenance, segmentor)
+    facts = facts_of(model, recipe, provenance, segmentor)
     page = page_of(args.model, clean, shown, result, drawn, facts)
     write = partial(_write, report, page, result, domains, counts)
     trouble = report_folder.attempt(report, write) if report else None
