@@ -11,6 +11,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from pipelines.mistakes import Diverged
 from pipelines.models import resolve
 from pipelines.recipe import load_recipe
 from pipelines.runs import Run
@@ -182,7 +183,7 @@ def test_the_best_checkpoint_is_kept_and_says_what_chose_it(streets, tmp_path, r
 def test_a_loss_that_is_no_number_stops_the_run(streets, tmp_path, run_command):
     changes = {"optimizer.lr": 1e30, "train.log_every": 4, "train.checkpoint_every": 100}
     words = r"the loss is (nan|inf) at step [23], samples \d+, \d+, \d+, \d+: lower optimizer.lr"
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(Diverged, match=words):
         run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
     assert not list(tmp_path.glob("*/step_*"))
 
