@@ -74,7 +74,7 @@ class Contender:
     """A model that is known to load, what it is to be scored on, and how.
 
     Args:
-        model: as in `models.resolve`; actors on other machines load it by that.
+        model: as `models.pin` names it; actors on other machines load it by that.
         folder: its checkpoint on this machine.
     """
 
@@ -107,12 +107,13 @@ def contender(model: str, shards: list[str], args: argparse.Namespace) -> Conten
     Raises:
         ValueError, FileNotFoundError: as `models.load`, `protocol_of` and `domains_of`.
     """
-    folder = str(models.resolve(model))
+    pinned = models.pin(model)
+    folder = str(models.resolve(pinned))
     segmentor, values, _ = models.load(folder, args.vfm_weights)
     recipe = parse_recipe(values)
     domains, protocol = domains_of(args, shards, recipe), protocol_of(args, recipe, segmentor)
     check_sizes(domains, protocol.scales)
-    return Contender(model, folder, domains, protocol)
+    return Contender(pinned, folder, domains, protocol)
 
 
 def score_model(it: Contender, args: argparse.Namespace) -> Samples:

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         result = _check(deployed, image, wanted, Path(folder) / out.name)
         for part in sorted(Path(folder).iterdir(), reverse=True):  # weights of their own file first
             part.replace(out.parent / part.name)
-    say(f"{out}: {result['bytes'] / 2**20:.1f} MiB, scores within {result['difference']:.1e} of torch's")
+    seconds = ", ".join(f"{seconds} s by {name}" for name, seconds in result["seconds"].items())
+    say(f"{out}: {result['bytes'] / 2**20:.1f} MiB, scores within {result['difference']:.1e} of torch's; {seconds}")
     return {"out": str(out), "size": list(size)} | result
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pipelines.clock import Clock
+from pipelines.mistakes import Diverged
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.tracker import Tracker
@@ -61,7 +62,7 @@ class Journal:
         """Looks at all losses since the last look. All ranks must call this after the same step, and come to the same.
 
         Raises:
-            ValueError: one is no number; it is named with its step and samples, whichever rank has them.
+            Diverged: one is no number; it is named with its step and samples, whichever rank has them.
         """
         if not self.unseen:
             return
@@ -77,7 +78,7 @@ class Journal:
         """A step later the gradients' mean has made the loss of every rank no number: this is the step before."""
         found = [each for each in from_all_ranks(None if loss.isfinite() else (loss.item(), names)) if each]
         samples = ", ".join(name for _, names in found for name in names)
-        raise ValueError(
+        raise Diverged(
             f"the loss is {found[0][0]} at step {step}, samples {samples}: lower "
             "optimizer.lr, set optimizer.clip_grad or train.precision=fp32; earlier checkpoints are kept"
         )

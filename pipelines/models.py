@@ -14,7 +14,8 @@ from torch import nn
 
 from datasets import storage
 from pipelines import refusals
-from rein_core.checkpoint import RECIPE, WEIGHTS, load_checkpoint
+from pipelines.settings import absolute
+from rein_core.checkpoint import RECIPE, VFM, WEIGHTS, load_checkpoint
 
 CHECKPOINT = "checkpoint"
 """The artifact of a logged model that is our checkpoint folder."""
@@ -31,10 +32,26 @@ def resolve(model: str) -> Path:
     Raises:
         ValueError: there is no such model; the line says what there is.
     """
+    pinned = pin(model)
+    return _from_mlflow(pinned) if pinned.startswith(("runs:/", "models:/")) else _local(pinned)
+
+
+def pin(model: str) -> str:
+    """A name of the same checkpoint for others to resolve, later and on other machines: a run trains on, and an alias
+    moves. An absolute path, a URI, `runs:/ID/model` or `models:/NAME/VERSION`.
+
+    Args:
+        model: as in `resolve`.
+
+    Raises:
+        ValueError: there is no such model; the line says what there is.
+    """
+    if model.startswith("models:/") and "@" in model:
+        return _version(*model.removeprefix("models:/").split("@", 1))
     if model.startswith(("runs:/", "models:/")):
-        return _from_mlflow(model)
+        return model
     if storage.size(model, RECIPE) is not None:
-        return _local(model)
+        return absolute(model)
     if storage.size(model, "run.json") is not None:
         return _last_checkpoint(model)
     raise ValueError(
@@ -56,13 +73,24 @@ def load(model: str, vfm_weights: str | None = None) -> tuple[nn.Module, dict, d
     return segmentor.to("cuda" if torch.cuda.is_available() else "cpu"), recipe, provenance
 
 
-def _last_checkpoint(run: str) -> Path:
+def _version(name: str, alias: str) -> str:
+    try:
+        return f"models:/{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}"
+    except MlflowException as error:
+        raise _unknown(f"models:/{name}@{alias}", error) from error
+
+
+def _unknown(uri: str, error: Exception) -> ValueError:
+    return ValueError(f"model {uri}: {str(error).splitlines()[0]}; {_known()}")
+
+
+def _last_checkpoint(run: str) -> str:
     from pipelines.runs import last_checkpoint  # takes seconds, as Ray does, and most models do without
 
     checkpoint = last_checkpoint(run)
     if checkpoint is None:
         raise ValueError(f"model {run}: the run has no finished checkpoint yet: go on with train … --resume {run}")
-    return _local(checkpoint)
+    return absolute(checkpoint)
 
 
 def _local(checkpoint: str) -> Path:
@@ -71,7 +99,8 @@ def _local(checkpoint: str) -> Path:
         return Path(checkpoint).resolve()
     files, path = storage.filesystem(checkpoint)
     folder = _temporary()
-    for name in (RECIPE, WEIGHTS):
+    brought = [VFM] if storage.size(checkpoint, VFM) is not None else []
+    for name in (RECIPE, WEIGHTS, *brought):
         pafs.copy_files(f"{path}/{name}", str(folder / name), source_filesystem=files)
     return folder
 
@@ -87,7 +116,7 @@ def _from_mlflow(uri: str) -> Path:
     try:
         folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(_temporary())))
     except (MlflowException, OSError) as error:
-        raise ValueError(f"model {uri}: {str(error).splitlines()[0]}; {_known()}") from error
+        raise _unknown(uri, error) from error
     found = sorted(folder.rglob(RECIPE))
     if not found:
         raise ValueError(f"model {uri} holds no checkpoint of this project: register one with the register command")

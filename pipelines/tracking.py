@@ -32,9 +32,7 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
         ValueError: the store can't be reached or refuses this user, its URI holds a password, or `storage` is an object
             store, where no sqlite file can lie.
     """
-    server = None if offline else os.environ.get("MLFLOW_TRACKING_URI")
-    if server:
-        check_address(server)
+    server = named_store(offline)
     if "://" in storage and not server:
         raise ValueError(
             f"tracking.storage={storage}: MLflow's file can't lie in an object store: name a server, "
@@ -54,6 +52,23 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
             or f"MLflow at {where()} can't be used ({str(error).splitlines()[0]}): start it, unset "
             "MLFLOW_TRACKING_URI, or train --offline"
         ) from error
+
+
+def named_store(offline: bool = False) -> str | None:
+    """MLFLOW_TRACKING_URI, unless it doesn't count. Raises ValueError if a server's address holds a password."""
+    server = None if offline else os.environ.get("MLFLOW_TRACKING_URI")
+    if server:
+        check_address(server)
+    return server or None
+
+
+def use_store(uri: str | None) -> None:
+    """Has this process log where another one does, which gave its `named_store`. Ray's actors have the environment of
+    the machine's Ray, which may be older than the command and name another store or none."""
+    if uri:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+    else:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def _artifacts(uri: str) -> str | None:

@@ -23,6 +23,7 @@ from datasets.shards import Shards
 from pipelines import checkout, models, preemption, refusals, resources, tracking
 from pipelines.cluster import connect
 from pipelines.feed import check_feed
+from pipelines.mistakes import Diverged, Mistake
 from pipelines.recipe import load_recipe
 from pipelines.register import log_model
 from pipelines.runs import Run, alone, best_provenance, last_checkpoint
@@ -82,7 +83,8 @@ def train(
         worker: what each training worker runs: `train_worker`, or a loop derived from its `Loop`.
 
     Raises:
-        ValueError: bad input, found before anything is started; or the reason why training failed.
+        ValueError: bad input, found before anything is started; or the reason why training failed, as a Mistake where
+            it would fail again.
     """
     tracking.configure(**tracking.place(recipe))
     provenance = check_inputs(recipe)
@@ -203,7 +205,7 @@ def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
         tracking.end_run(run.mlflow_run_id, "FAILED")
         reasons = getattr(error, "worker_failures", None) or {0: error}
         reason = str(next(iter(reasons.values()))).strip().splitlines()[-1]
-        raise ValueError(f"training failed: {reason} (go on with --resume {run.folder})") from error
+        raise _kind_of(error)(f"training failed: {reason} (go on with --resume {run.folder})") from error
     except RayActorError as error:
         tracking.end_run(run.mlflow_run_id, "FAILED")
         raise ValueError(
@@ -211,6 +213,15 @@ def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
             f"--resume {run.folder}"
         ) from error
     return result
+
+
+def _kind_of(error: Exception) -> type[ValueError]:
+    """What a failure is to the user, after `StopAtMistakes`; Train wraps an error of its own kind again."""
+    while isinstance(error, ControllerError):
+        error = error.controller_failure
+    if isinstance(error, Diverged):
+        return Diverged
+    return Mistake if isinstance(error, ValueError) else ValueError
 
 
 def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) -> dict[str, Any]:

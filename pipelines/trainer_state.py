@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pipelines.mistakes import Diverged
 from pipelines.optimizer import build_optimizer
 from pipelines.settings import Recipe
 from pipelines.tracker import Numbers
@@ -86,12 +87,12 @@ class TrainerState:
         """Looks at what a checkpoint of this step would keep; waits for the device.
 
         Raises:
-            ValueError: a trained parameter is no number. A gradient can be none where the loss was one.
+            Diverged: a trained parameter is no number. A gradient can be none where the loss was one.
         """
         trained = {name: p for name, p in self.segmentor.named_parameters() if p.requires_grad}
         finite = torch.stack([p.detach().isfinite().all() for p in trained.values()]).tolist()
         if not all(finite):
-            raise ValueError(
+            raise Diverged(
                 f"{list(trained)[finite.index(False)]} is no number after step {step}, though the losses were: lower "
                 "optimizer.lr or set train.precision=fp32; earlier checkpoints are kept"
             )

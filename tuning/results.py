@@ -8,7 +8,7 @@ from typing import Any
 from datasets import storage
 from pipelines import runs
 from rein_core.checkpoint import RECIPE
-from tuning.sweep import Record, Sweep
+from tuning.sweep import DIVERGED, Record, Sweep
 
 Row = dict[str, Any]
 SETTINGS = ("adapter", "token_length", "rank", "lr", "scale", "layers")
@@ -16,9 +16,9 @@ COSTS = ("trained_parameters", "step_seconds")
 
 
 def rows(sweep: Sweep) -> list[Row]:
-    """A row a trial, the best first; those without a score last."""
+    """A row a trial, the best first; those that diverged after a validation, and those without a score, last."""
     found = [_row(sweep, record) for record in sweep.records.values()]
-    return sorted(found, key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
+    return sorted(found, key=lambda row: (row["score"] is None, row["status"] == DIVERGED, -(row["score"] or 0.0)))
 
 
 def _row(sweep: Sweep, record: Record) -> Row:

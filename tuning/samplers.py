@@ -11,6 +11,8 @@ from ray.tune.search import Searcher
 from pipelines.settings import Recipe
 from tuning.space import Draw, Space, by_chance, label
 
+LOWEST = 0.0
+"""The score of a draw whose training diverged, in percent, whatever it had before: who learns shall keep away."""
 _TRIES = 20
 _FIRST_BY_CHANCE = 10
 
@@ -160,7 +162,7 @@ class Suggest(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the sampler."""
         self.on_trial_result(trial_id, result or {})
-        score = self.best.get(trial_id, float("-inf"))
+        score = LOWEST if (result or {}).get("diverged") else self.best.get(trial_id, float("-inf"))
         self.sampler.tell(self.draws[trial_id], None if error or score == float("-inf") else score)
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:

@@ -7,6 +7,29 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
 from pipelines.settings import Recipe
 
+AGAIN = "again"
+"""Marks a result that a scheduler was told before, in the sweep's part before a resume."""
+
+
+class _Lenient:
+    """Learns from such a result, and stops nobody for it: others have more steps by now, and it was judged once."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """As Tune's, which never asks a median rule again of a trial that it has stopped."""
+        decision = super().on_trial_result(tune_controller, trial, result)
+        if not result.get(AGAIN):
+            return decision
+        getattr(self, "_stopped_trials", set()).discard(trial)
+        return TrialScheduler.CONTINUE
+
+
+class _Asha(_Lenient, ASHAScheduler):
+    pass
+
+
+class _Median(_Lenient, MedianStoppingRule):
+    pass
+
 
 def build_scheduler(recipe: Recipe, metric: str) -> TrialScheduler:
     """The scheduler of `tune.scheduler`.
@@ -22,11 +45,9 @@ def build_scheduler(recipe: Recipe, metric: str) -> TrialScheduler:
     if settings.scheduler == "median":
         # trials that wait for others to compare with would give up their workers, so none does
         never = float("inf")
-        return MedianStoppingRule("step", metric, "max", grace_period=grace, min_time_slice=never)
+        return _Median("step", metric, "max", grace_period=grace, min_time_slice=never)
     # by steps: Tune counts iterations anew in a resumed trial; one more than there are, as a trial ends by itself
-    return ASHAScheduler(
-        "step", metric, "max", max_t=steps + 1, grace_period=grace, reduction_factor=settings.reduction_factor
-    )
+    return _Asha("step", metric, "max", max_t=steps + 1, grace_period=grace, reduction_factor=settings.reduction_factor)
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,6 @@ def replay(scheduler: TrialScheduler, trial: Earlier, history: list[dict[str, An
     """Lets a scheduler know a finished trial: Tune saves trials and searchers, but no scheduler."""
     scheduler.on_trial_add(None, trial)
     for result in history:
-        scheduler.on_trial_result(None, trial, result)
+        scheduler.on_trial_result(None, trial, result | {AGAIN: True})
     if history:
         scheduler.on_trial_complete(None, trial, history[-1])

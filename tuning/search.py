@@ -19,14 +19,15 @@ from pipelines.terminal import duration, say
 from pipelines.train import check_inputs
 from tuning import winner
 from tuning.outcome import conclude
-from tuning.samplers import Sampler, Suggest, build_sampler
+from tuning.samplers import LOWEST, Sampler, Suggest, build_sampler
 from tuning.schedulers import Earlier, build_scheduler, replay
 from tuning.space import Space, label
-from tuning.sweep import FAILED, FINISHED, SWEEP_FILE, Sweep, Watch, ended, new_folder, read, trial_recipe
+from tuning.sweep import DIVERGED, FAILED, FINISHED, SWEEP_FILE, Sweep, Watch, ended, new_folder, read, trial_recipe
 from tuning.trial import run_trial
 
 _MAY_CHANGE = (*(name for name in runs.MAY_CHANGE if name != "tune"), "tune.num_trials", "tune.max_concurrent")
 _MAY_CHANGE += ("tune.gpus_per_trial", "tune.max_failures")
+_ENDS = {FINISHED: "FINISHED", FAILED: "FAILED", DIVERGED: "FAILED"}
 _HELD_OUT = (
     "trials are compared on held-out samples of the source, --set data.source_val=SHARDS: its val split, ingested with "
     "--split val; where it has none, ingest gtav RAW shards/gtav-val --limit 500, and to train on, ingest gtav RAW "
@@ -175,7 +176,7 @@ def _tell_what_was(sweep: Sweep, sampler: Sampler, scheduler: TrialScheduler) ->
     for record in ended(sweep.records.values()):
         replay(scheduler, Earlier(record.run), record.history)
         scores = [result[sweep.metric] for result in record.history if sweep.metric in result]
-        sampler.tell(record.draw, max(scores, default=None))
+        sampler.tell(record.draw, LOWEST if record.status == DIVERGED else max(scores, default=None))
 
 
 def _plan(sweep: Sweep, concurrent: int) -> dict[str, Any]:
@@ -184,6 +185,7 @@ def _plan(sweep: Sweep, concurrent: int) -> dict[str, Any]:
         "recipe": sweep.recipe.model_dump(mode="json"),
         "name": sweep.name,
         "mlflow_run_id": sweep.mlflow_run_id,
+        "store": tracking.named_store(sweep.recipe.tracking.offline),
         "concurrent": concurrent,
         "gpus_per_worker": sweep.recipe.tune.gpus_per_trial or 1.0,
         "histories": {label(record.draw): record.history for record in sweep.open_records()},
@@ -217,4 +219,4 @@ def _end_runs(sweep: Sweep) -> None:
     for record in sweep.records.values():
         run_id = sweep.mlflow_run_of(record)
         if run_id in running:
-            tracking.end_run(run_id, {FINISHED: "FINISHED", FAILED: "FAILED"}.get(record.status, "KILLED"))
+            tracking.end_run(run_id, _ENDS.get(record.status, "KILLED"))

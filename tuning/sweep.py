@@ -19,6 +19,7 @@ from tuning.space import Draw, apply, label
 
 SWEEP_FILE, TRIALS = "sweep.json", "trials"
 RUNNING, FINISHED, STOPPED, FAILED = "RUNNING", "FINISHED", "STOPPED", "FAILED"
+DIVERGED = "DIVERGED"
 METRICS = {"source": "source_mIoU", "target": "mIoU"}
 _KEPT = ("step", *METRICS.values(), "step_seconds")
 
@@ -29,8 +30,8 @@ class Record:
 
     Args:
         run: name of its run's folder.
-        status: FINISHED: all steps; STOPPED: by the scheduler; FAILED: too often,
-            until the sweep is resumed; RUNNING: else.
+        status: FINISHED: all steps; STOPPED: by the scheduler; DIVERGED: its loss was no number, which it would be
+            again; FAILED: too often, or by what a user can mend, until the sweep is resumed; RUNNING: else.
         history: results of its validations: `step`, `source_mIoU`, `mIoU`, `step_seconds`.
     """
 
@@ -155,16 +156,18 @@ class Watch(tune.Callback):
     """Keeps the sweep's records while Tune runs, in the process that started it."""
 
     def __init__(self, sweep: Sweep, total: int):
-        self.sweep, self.total, self.started = sweep, total, {}
+        self.sweep, self.total = sweep, total
+        self.counted: dict[str, float] = {}  # until when each trial's seconds are in its record
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or goes on."""
-        self.started.setdefault(trial.trial_id, time.time())
+        self.counted.setdefault(trial.trial_id, time.time())
         self.sweep.save(self._record(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
         """A trial was validated, or says why it can't go on."""
         record = self._record(trial)
+        self._count(trial, record)
         record.error = result.get("error")
         if record.add(result):
             self.sweep.save(record)
@@ -175,7 +178,8 @@ class Watch(tune.Callback):
         record = self._record(trial)
         steps = trial_recipe(self.sweep.recipe, record.draw).train.steps
         whole = record.history and record.history[-1]["step"] >= steps
-        self._end(trial, FAILED if record.error else FINISHED if whole else STOPPED)
+        failed = DIVERGED if trial.last_result.get("diverged") else FAILED
+        self._end(trial, failed if record.error else FINISHED if whole else STOPPED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has crashed too often."""
@@ -185,10 +189,16 @@ class Watch(tune.Callback):
             record.error = str(trial.get_error() or record.error).strip().splitlines()[-1]
         self._end(trial, FAILED)
 
+    def _count(self, trial: Trial, record: Record) -> None:
+        """With each result that is saved, so that a resume finds them."""
+        now = time.time()
+        record.seconds += now - self.counted.get(trial.trial_id, now)
+        self.counted[trial.trial_id] = now
+
     def _end(self, trial: Trial, status: str) -> None:
         record = self._record(trial)
         record.status = status
-        record.seconds += time.time() - self.started.get(trial.trial_id, time.time())
+        self._count(trial, record)
         self.sweep.save(record)
         done = sum(each.status != RUNNING for each in self.sweep.records.values())
         reason = f" ({record.error})" if record.error else ""

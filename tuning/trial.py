@@ -9,7 +9,9 @@ from ray import tune
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from pipelines import tracking
 from pipelines.cluster import ROOT
+from pipelines.mistakes import Diverged, Mistake
 from pipelines.recipe import parse_recipe
 from pipelines.runs import Run, reports
 from pipelines.settings import Recipe
@@ -17,6 +19,7 @@ from pipelines.terminal import quiet
 from pipelines.train import train
 from pipelines.validation import is_due
 from rein_core import build_segmentor
+from tuning.schedulers import AGAIN
 from tuning.space import label
 from tuning.sweep import METRICS, trial_recipe
 
@@ -28,12 +31,13 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         config: `draw`, from Tune.
-        plan: of the sweep: `recipe`, `name`, `mlflow_run_id`, `concurrent`, `gpus_per_worker`, and `histories`: results
-            by label of trials that were interrupted before.
+        plan: of the sweep: `recipe`, `name`, `mlflow_run_id`, `store` (see `tracking.use_store`), `concurrent`,
+            `gpus_per_worker`, and `histories`: results by label of trials that were interrupted before.
 
     Returns:
-        The last result, which Tune may have missed, or `error`: why there is no such model, so that it is no use to try
-        again. Else Tune tries again, `tune.max_failures` times, where this raises or its process dies.
+        The last result, which Tune may have missed, or `error`: why there is no such model, or why its training would
+        end like this again, and then whether it `diverged`. It is no use to try again; Tune does, `tune.max_failures`
+        times, where this raises or its process dies.
 
     Raises:
         ValueError: MLflow or storage is away, or workers failed more often than `train.max_failures`.
@@ -44,13 +48,20 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     recipe = trial_recipe(parse_recipe(plan["recipe"]), draw)
     quiet()
     if reason := why_not(recipe):
-        # Tune and its schedulers want a step and a score of each result
-        return {"error": reason, "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
+        return _given_up(recipe, reason)
+    tracking.use_store(plan["store"])
     name = f"{plan['name']}-{label(draw)}"
     run = Run.find(name, recipe)
     for result in earlier(run, plan["histories"].get(label(draw), [])):
         tune.report(result)
-    trained = train(
+    try:
+        return _scores(_train(recipe, run, name, plan)["metrics"])
+    except Mistake as error:
+        return _given_up(recipe, str(error)) | {"diverged": isinstance(error, Diverged)}
+
+
+def _train(recipe: Recipe, run: Run | None, name: str, plan: dict[str, Any]) -> dict[str, Any]:
+    return train(
         recipe,
         run,
         name,
@@ -60,7 +71,11 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
         gpus_per_worker=plan["gpus_per_worker"],
         log_last=False,  # who registers the best logs it
     )
-    return _scores(trained["metrics"])
+
+
+def _given_up(recipe: Recipe, reason: str) -> dict[str, Any]:
+    """Tune and its schedulers want a step and a score of each result."""
+    return {"error": reason, "step": 0, METRICS[recipe.tune.objective]: float("-inf")}
 
 
 def why_not(recipe: Recipe) -> str | None:
@@ -79,11 +94,11 @@ def why_not(recipe: Recipe) -> str | None:
 
 
 def earlier(run: Run | None, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Validations of a run that goes on. It does so after its last checkpoint, of which Tune may not have heard."""
+    """Validations of a run that goes on, those marked that Tune had before. The last checkpoint may be none of them."""
     told = history[-1]["step"] if history else 0
     kept = reports(run.folder) if run else []
     untold = [metrics for metrics in kept if metrics["step"] > told and is_due(run.recipe, metrics["step"])]
-    return history + [_scores(metrics) for metrics in untold]
+    return [result | {AGAIN: True} for result in history] + [_scores(metrics) for metrics in untold]
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, Any]:

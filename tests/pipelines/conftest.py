@@ -91,6 +91,26 @@ def start_command(tmp_path) -> Iterator[Callable[..., Command]]:
             command.process.wait()
 
 
+@pytest.fixture(scope="session")
+def small_checkpoint() -> Callable[[Path, int], Path]:
+    """Gives a function that writes a checkpoint of the demo's VFM with a linear head, random by a seed."""
+    import torch
+
+    from pipelines.recipe import load_recipe
+    from rein_core import build_segmentor
+    from rein_core.checkpoint import save_checkpoint
+
+    def write(folder: Path, seed: int) -> Path:
+        changes = ["model.decode_head.type=linear", "model.test_cfg={'mode': 'whole'}", "test.short_edge=64"]
+        recipe = load_recipe("demo", changes)
+        torch.manual_seed(seed)
+        segmentor = build_segmentor(recipe.model_section())
+        save_checkpoint(folder, segmentor, recipe.model_dump(mode="json"), {"commit": "abc", "step": seed})
+        return folder
+
+    return write
+
+
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
     """Gives a function that mounts a file system of so many MiB."""

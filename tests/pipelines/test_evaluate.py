@@ -134,11 +134,17 @@ def test_the_last_evaluation_counts(untrained, streets, run_command, tmp_path):
     description["provenance"]["mlflow_run_id"] = run_id
     (folder / "recipe.json").write_text(json.dumps(description))
     argv = ("evaluate", folder, streets.camera, "--storage", tmp_path, "--pictures", 0)
-    results = [run_command(*argv, "--short-edge", edge, "--limit", limit) for edge, limit in ((64, 4), (128, 1))]
+    asked = (("--short-edge", 64, "--limit", 4, "--extras", "--corrupt", "fog:2"), ("--short-edge", 128, "--limit", 1))
+    results = [run_command(*argv, *options) for options in asked]
     run = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run_id)
     assert run.data.metrics["evaluate/camera/aAcc"] == results[1]["domains"]["camera"]["aAcc"]
     assert results[0]["domains"]["camera"]["aAcc"] != results[1]["domains"]["camera"]["aAcc"]
     assert run.data.tags["evaluate/camera/resolution"] == "short edge 128, 256×128"
+    assert run.data.metrics["evaluate/camera/ECE"] == results[0]["domains"]["camera"]["ECE"]
+    for kind in ("extras", "corruptions"):
+        assert run.data.tags[f"evaluate/camera/{kind}"].startswith(
+            "resolution short edge 64, 128×64, samples 4, digest "
+        )
 
 
 def test_actors_find_the_same(evaluated, untrained, streets, run_command, tmp_path):

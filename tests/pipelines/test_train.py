@@ -12,6 +12,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from pipelines.mistakes import Diverged
 from pipelines.models import resolve
 from pipelines.recipe import load_recipe
 from pipelines.runs import Run, step_name
@@ -189,7 +190,7 @@ def test_a_loss_that_is_no_number_stops_the_run(streets, tmp_path, run_command, 
     """Checkpoints before it are kept, and load; where none is due it is found at the next line, and none is saved."""
     changes = {"optimizer.lr": 1e30, "train.log_every": 4, "train.checkpoint_every": every}
     words = r"the loss is (nan|inf) at step [23], samples \d+, \d+, \d+, \d+: lower optimizer.lr"
-    with pytest.raises(ValueError, match=words) as stopped:
+    with pytest.raises(Diverged, match=words) as stopped:
         run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
     bad = int(re.search(r"at step (\d)", str(stopped.value)).group(1))
     kept = sorted(tmp_path.glob("*/step_*"))

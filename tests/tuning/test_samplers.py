@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.recipe import load_recipe
-from tuning.samplers import Suggest, build_sampler
+from tuning.samplers import LOWEST, Suggest, build_sampler
 from tuning.space import Space, label
 
 
@@ -51,6 +51,17 @@ def test_a_failed_draw_is_no_reason_to_stop():
     assert len(everything(sampler, score=lambda draw: None)) == 4
 
 
+def test_tpe_keeps_away_from_what_diverged():
+    """Where the loss is no number at high rates; that a draw failed for another reason teaches nothing."""
+    asked = recipe(sampler="tpe", num_trials=40, lr_range=(1e-5, 1e-1))
+
+    def high(score_of_high: float | None) -> int:
+        draws = everything(build_sampler(asked, []), lambda draw: score_of_high if draw["lr"] > 1e-3 else 30.0)
+        return sum(draw["lr"] > 1e-3 for draw in draws[10:])
+
+    assert high(LOWEST) < 0.5 * high(None)
+
+
 def test_tune_gets_the_interrupted_first_and_the_best_score_counts():
     told = []
     sampler = build_sampler(recipe(sampler="grid", token_length=[5], rank=[2, 4]), [])
@@ -64,3 +75,5 @@ def test_tune_gets_the_interrupted_first_and_the_best_score_counts():
     suggest.on_trial_complete("2", error=True)
     suggest.on_trial_complete("0", {"step": 0, "source_mIoU": float("-inf"), "error": "why"})
     assert told == [(2, 30.0), (4, None), (64, None)]
+    suggest.on_trial_complete("1", {"step": 0, "source_mIoU": float("-inf"), "error": "why", "diverged": True})
+    assert told[-1] == (2, LOWEST)

@@ -5,6 +5,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from pipelines.recipe import load_recipe
 from tuning.schedulers import Earlier, build_scheduler, replay
+from tuning.trial import earlier
 
 
 def scheduler(kind, **tune):
@@ -50,6 +51,37 @@ def test_failed_trials_are_no_trouble(kind):
     assert resumed.on_trial_result(None, failing, told) == TrialScheduler.CONTINUE
     resumed.on_trial_complete(None, failing, told)
     assert resumed.on_trial_result(None, new, {"step": 10, "score": 1.0}) == TrialScheduler.CONTINUE
+
+
+@pytest.mark.parametrize("kind", ["asha", "median"])
+def test_a_leader_that_began_slowly_goes_on_after_a_resume(kind):
+    """It tells all that it had told, under another id, to a scheduler that knows how the others ended."""
+    resumed, leader = scheduler(kind), Earlier("leader")
+    for i in range(4):
+        replay(resumed, Earlier(f"before-{i}"), history(5.0 + i))
+    resumed.on_trial_add(None, leader)
+    told = [{"step": step, "score": score} for step, score in ((10, 1.0), (20, 2.0), (30, 20.0))]
+    new = [{"step": step, "score": 20.0 + step} for step in (40, 50)]
+    decisions = [resumed.on_trial_result(None, leader, result) for result in earlier(None, told) + new]
+    assert decisions == [TrialScheduler.CONTINUE] * 5
+
+
+def test_what_was_told_before_counts_for_others():
+    resumed, leader, new = scheduler("asha"), Earlier("leader"), Earlier("new")
+    for trial in (leader, new):
+        resumed.on_trial_add(None, trial)
+    for result in earlier(None, history(9.0, steps=20)):
+        resumed.on_trial_result(None, leader, result)
+    assert resumed.on_trial_result(None, new, {"step": 10, "score": 1.0}) == TrialScheduler.STOP
+
+
+@pytest.mark.parametrize("kind", ["asha", "median"])
+def test_one_that_was_stopped_is_known_whole(kind):
+    """Told in another order than it came, the first of its results may already be one to stop at."""
+    resumed = scheduler(kind)
+    for i in range(4):
+        replay(resumed, Earlier(f"before-{i}"), history(5.0 + i))
+    replay(resumed, Earlier("stopped"), history(1.0))
 
 
 def test_none_and_pbt():

@@ -155,4 +155,5 @@ def test_a_trial_that_goes_on_tells_what_tune_had_missed(swept, storage):
         told = earlier(run, history[:-1])
         assert [result["step"] for result in told] == [result["step"] for result in history]
         assert told[-1]["mIoU"] == history[-1]["mIoU"]
-        assert earlier(run, history) == history and earlier(None, []) == []
+        assert [result.get("again", False) for result in told] == [True] * (len(history) - 1) + [False]
+        assert earlier(run, history) == [result | {"again": True} for result in history] and earlier(None, []) == []

@@ -1,12 +1,27 @@
 """A sweep's folder: what a resume finds in it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from datasets import storage
 from pipelines import runs
 from pipelines.recipe import change_recipe, load_recipe, parse_recipe
 from tuning import search
-from tuning.sweep import FAILED, FINISHED, RUNNING, STOPPED, SWEEP_FILE, Sweep, ended, new_folder, read
+from tuning.sweep import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    SWEEP_FILE,
+    Record,
+    Sweep,
+    Watch,
+    ended,
+    new_folder,
+    read,
+)
 
 
 @pytest.fixture
@@ -29,7 +44,7 @@ def test_a_resume_goes_on_with_what_the_one_before_asked_for(sweep):
 
 
 def test_what_failed_is_tried_again_by_a_resume(sweep, capsys):
-    ends = {2: FAILED, 4: FINISHED, 8: STOPPED}
+    ends = {2: FAILED, 4: FINISHED, 8: STOPPED, 16: DIVERGED}
     for rank, status in ends.items():
         record = sweep.record({"adapter": "rein", "rank": rank})
         record.status, record.history = status, [{"step": 2, "source_mIoU": 1.0}]
@@ -37,12 +52,34 @@ def test_what_failed_is_tried_again_by_a_resume(sweep, capsys):
     sweep.go_on()
     (again,) = sweep.open_records()
     assert again.draw["rank"] == 2 and again.error is None and again.history, "from where it was"
-    assert {record.draw["rank"] for record in ended(sweep.records.values())} == {4, 8}
+    assert {record.draw["rank"] for record in ended(sweep.records.values())} == {4, 8, 16}
     assert storage.read_json(f"{sweep.folder}/trials", "rein-r2.json")["status"] == RUNNING
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert said.endswith("trials that failed are tried again: rein-r2")
     sweep.go_on()
     assert not capsys.readouterr().err
+
+
+def test_seconds_count_from_before_a_resume(sweep, monkeypatch):
+    """Up to the last validation that was saved before it was killed."""
+    trial = SimpleNamespace(trial_id="1", config={"draw": {"adapter": "rein", "rank": 2}}, last_result={})
+    now = [1000.0]
+    monkeypatch.setattr("tuning.sweep.time.time", lambda: now[0])
+    watch = Watch(sweep, 1)
+    watch.on_trial_start(0, [], trial)
+    now[0] += 30
+    watch.on_trial_result(0, [], trial, {"step": 2, "source_mIoU": 1.0})
+    saved = Record(**storage.read_json(f"{sweep.folder}/trials", "rein-r2.json"))
+    assert saved.seconds == 30
+    now[0] += 1000
+    resumed = Sweep(sweep.folder, sweep.recipe, sweep.mlflow_run_id, {"rein-r2": saved})
+    watch = Watch(resumed, 1)
+    watch.on_trial_start(0, [], trial)
+    now[0] += 5
+    watch.on_trial_result(0, [], trial, {"step": 4, "source_mIoU": 1.0})
+    now[0] += 7
+    watch.on_trial_complete(0, [], trial)
+    assert saved.seconds == 42
 
 
 def test_two_that_begin_together_dont_overwrite_each_other(tmp_path, run_command, monkeypatch):

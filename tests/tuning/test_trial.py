@@ -3,11 +3,17 @@
 import pytest
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from pipelines.mistakes import Diverged, Mistake
 from pipelines.recipe import load_recipe, parse_recipe
 from tuning import trial
 from tuning.trial import Tell, run_trial, why_not
 
 RECIPE = parse_recipe({"train": {"steps": 100, "validate_every": 20}, "data": {"source_val": ["s"]}})
+
+PLAN = {
+    "recipe": load_recipe("tune_token_rank_smoke").model_dump(mode="json"), "name": "sweep", "histories": {},
+    "mlflow_run_id": "0" * 32, "concurrent": 1, "gpus_per_worker": 1.0, "store": None,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -90,14 +96,21 @@ def test_a_draw_that_is_no_model_is_not_tried():
     assert "name rising block numbers from 0 to 11" in result["error"] and result["source_mIoU"] == float("-inf")
 
 
-def test_a_store_that_is_away_is_no_reason_to_give_a_draw_up(monkeypatch):
-    recipe = load_recipe("tune_token_rank_smoke")
-    plan = {"recipe": recipe.model_dump(mode="json"), "name": "sweep", "histories": {}, "mlflow_run_id": "0" * 32}
-    plan |= {"concurrent": 1, "gpus_per_worker": 1.0}
+@pytest.mark.parametrize(("kind", "diverged"), [(Mistake, False), (Diverged, True)])
+def test_a_training_that_would_end_like_this_again_is_not_tried_again(monkeypatch, kind, diverged):
+    def fails(*args, **settings):
+        raise kind("training failed: the reason")
 
+    monkeypatch.setattr(trial, "train", fails)
+    result = run_trial({"draw": {"adapter": "rein"}}, PLAN)
+    assert result == {"error": "training failed: the reason", "diverged": diverged, "step": 0,
+                      "source_mIoU": float("-inf")}  # fmt: skip
+
+
+def test_a_store_that_is_away_is_no_reason_to_give_a_draw_up(monkeypatch):
     def away(*args, **settings):
         raise ValueError("MLflow at http://nowhere can't be used")
 
     monkeypatch.setattr(trial, "train", away)
     with pytest.raises(ValueError, match="can't be used"):
-        run_trial({"draw": {"adapter": "rein"}}, plan)
+        run_trial({"draw": {"adapter": "rein"}}, PLAN)
