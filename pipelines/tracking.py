@@ -192,12 +192,12 @@ def end_run(run_id: str, status: str) -> None:
         MlflowClient().set_terminated(run_id, status)
 
 
-def open_children(run_id: str) -> list[str]:
-    """Nested runs that nobody has ended."""
+def unfinished_children(run_id: str) -> dict[str, str]:
+    """Nested runs that are not FINISHED → their status."""
     client = MlflowClient()
     experiment = client.get_run(run_id).info.experiment_id
-    found = client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}' and attributes.status = 'RUNNING'")
-    return [child.info.run_id for child in found]
+    found = client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}' and attributes.status != 'FINISHED'")
+    return {child.info.run_id: child.info.status for child in found}
 
 
 def log_metrics(run_id: str, values: dict[str, float]) -> None:

@@ -214,9 +214,9 @@ def _concurrent(recipe: Recipe, left: int, nodes: list[dict[str, float]]) -> int
 
 
 def _end_runs(sweep: Sweep) -> None:
-    """Trials that were stopped leave their MLflow runs open, as their processes were killed."""
-    running = set(tracking.open_children(sweep.mlflow_run_id))
+    """Trials that were stopped leave their MLflow runs open, as their processes were killed, or failed, if in time."""
+    found = tracking.unfinished_children(sweep.mlflow_run_id)
     for record in sweep.records.values():
-        run_id = sweep.mlflow_run_of(record)
-        if run_id in running:
-            tracking.end_run(run_id, _ENDS.get(record.status, "KILLED"))
+        run_id, status = sweep.mlflow_run_of(record), _ENDS.get(record.status, "KILLED")
+        if found.get(run_id, status) != status:
+            tracking.end_run(run_id, status)
