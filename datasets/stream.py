@@ -18,11 +18,12 @@ from datasets.sample import OR_SKIP, Damaged
 from datasets.shards import Shards
 
 SAMPLES_PER_TASK = 64
-"""Of 16 Ray's own cost is 2.5 to 3 ms a sample, of 64 it is 1 to 1.5."""
+"""The most: of 16 Ray's own cost is 2.5 to 3 ms a sample, of 64 it is 1 to 1.5."""
 _TASKS_PER_DATASET = 256
 _STEPS_AHEAD = 8
-_BLOCK_BYTES = 64 << 20
-_STORE_BYTES_PER_RANK = 400 << 20
+_TASK_BYTES = 64 << 20
+"""The most that a task makes: 64 samples of 512×512, 16 of 1024×1024."""
+_LEAST_STORE_BYTES = 400 << 20
 _PAUSE_SECONDS = 0.05
 _SUBSTITUTES = 50  # were nine samples of ten damaged, one draw in 200 would find none
 
@@ -133,8 +134,9 @@ def batches(
         ValueError: what `Loader` raises.
     """
     share = len(plan.positions(0, rank, world_size))
-    per_task = max(1, SAMPLES_PER_TASK // share)
-    _limit(num_cpus)
+    sample_bytes = _bytes_of_first(Loader(sources, plan, augment, steps.start, rank, world_size)) if steps else 1
+    per_task = max(1, min(SAMPLES_PER_TASK, _TASK_BYTES // sample_bytes) // share)
+    _limit(num_cpus, per_task * share * sample_bytes)
 
     def begin(part: range) -> Iterator[dict[str, np.ndarray]]:
         loader = Loader(sources, plan, augment, part.start, rank, world_size)
@@ -154,6 +156,12 @@ def batches(
                 if following and step == begin_next:
                     begun = thread.submit(begin, following)
                 yield batch
+
+
+def _bytes_of_first(loader: Loader) -> int:
+    """Of the rank's first sample, and so of every one: a batch has one size."""
+    row = loader.load(int(loader.plan.positions(loader.first_step, loader.rank, loader.world_size)[0]))
+    return row["image"].nbytes + row["label"].nbytes
 
 
 @contextmanager
@@ -179,13 +187,15 @@ class Pause(ExecutionCallback):
         time.sleep(_PAUSE_SECONDS)
 
 
-def _limit(num_cpus: float) -> None:
+def _limit(num_cpus: float, task_bytes: int) -> None:
+    """Room in the store for what so many CPUs make, and two tasks more; Ray keeps a quarter of it for finished ones."""
+    room = max(_LEAST_STORE_BYTES, int((num_cpus + 2) * task_bytes * 4 / 3))
     context = ray.data.DataContext.get_current()
     context.custom_execution_callback_classes = [Pause]
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # else Ray leaves the reason out
-    context.target_max_block_size = _BLOCK_BYTES
+    context.target_max_block_size = _TASK_BYTES
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
-        cpu=num_cpus, object_store_memory=_STORE_BYTES_PER_RANK
+        cpu=num_cpus, object_store_memory=room
     )

@@ -12,7 +12,7 @@ from pipelines.terminal import quiet
 
 ROOT = Path(__file__).resolve().parent.parent
 _GIBIBYTE = 1 << 30
-_RANKS_A_GIBIBYTE = 2  # each may hold 400 MiB of batches
+_GPUS_A_GIBIBYTE, _CPUS_A_GIBIBYTE = 2, 8  # a rank may hold 400 MiB of batches, or 85 for each CPU that decodes
 
 
 def connect() -> None:
@@ -31,7 +31,7 @@ def connect() -> None:
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     ray.init(
         address="local",
-        object_store_memory=store_bytes(torch.cuda.device_count()),
+        object_store_memory=store_bytes(torch.cuda.device_count(), os.cpu_count() or 1),
         include_dashboard=None,
         logging_level=logging.ERROR,
         log_to_driver=True,
@@ -39,6 +39,6 @@ def connect() -> None:
     )
 
 
-def store_bytes(gpus: int) -> int:
+def store_bytes(gpus: int, cpus: int) -> int:
     """Of a local Ray's object store."""
-    return _GIBIBYTE * max(1, math.ceil(gpus / _RANKS_A_GIBIBYTE))
+    return _GIBIBYTE * max(1, math.ceil(gpus / _GPUS_A_GIBIBYTE), math.ceil(cpus / _CPUS_A_GIBIBYTE))

@@ -2,12 +2,14 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import ray.data
 
 from datasets import stream
 from datasets.augment import Augment
@@ -58,6 +60,33 @@ def test_the_first_batch_of_a_long_run_comes_as_soon_as_of_a_short_one(streets):
         late.close()
         seconds[steps] = time.perf_counter() - started
     assert seconds[1_000_000] < seconds[8] + 5
+
+
+class Large:
+    """An augmentation to samples of 4 MiB, which leaves a mark of its task."""
+
+    def __init__(self, marks: Path):
+        self.marks = marks
+
+    def __call__(self, image, label, rng, wanted) -> tuple[np.ndarray, np.ndarray]:
+        with open(self.marks, "a") as file:
+            file.write(f"{ray.get_runtime_context().get_task_id()}\n")
+        return np.zeros((1024, 1024, 3), np.uint8), np.zeros((1024, 1024), np.uint8)
+
+
+def test_a_task_makes_64_mib_at_most(streets, tmp_path):
+    sources, plan, _ = feed(streets)
+    assert len(list(batches(sources, plan, Large(tmp_path / "marks"), range(12)))) == 12
+    of_tasks = Counter(filter(lambda task: task != "None", (tmp_path / "marks").read_text().split()))
+    assert list(of_tasks.values()) == [16, 16, 16]
+
+
+@pytest.mark.parametrize(("num_cpus", "tasks"), [(1, 4.5), (8, 9)])
+def test_as_many_tasks_run_as_there_are_cpus(num_cpus, tasks):
+    """And one more. Ray keeps a quarter of the room for what is finished."""
+    stream._limit(num_cpus, 64 << 20)
+    room = ray.data.DataContext.get_current().execution_options.resource_limits.object_store_memory
+    assert tasks * (64 << 20) < 0.75 * room <= (tasks + 1) * (64 << 20)
 
 
 def test_killed_data_workers_lose_and_repeat_nothing(streets, data_workers, monkeypatch):

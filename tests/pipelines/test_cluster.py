@@ -5,6 +5,6 @@ import pytest
 from pipelines.cluster import store_bytes
 
 
-@pytest.mark.parametrize(("gpus", "gibibytes"), [(0, 1), (1, 1), (2, 1), (3, 2), (8, 4)])
-def test_the_object_store_grows_with_the_ranks(gpus, gibibytes):
-    assert store_bytes(gpus) == gibibytes << 30
+@pytest.mark.parametrize(("gpus", "cpus", "gibibytes"), [(0, 2, 1), (2, 8, 1), (3, 4, 2), (8, 16, 4), (8, 64, 8)])
+def test_the_object_store_grows_with_what_decodes_and_trains(gpus, cpus, gibibytes):
+    assert store_bytes(gpus, cpus) == gibibytes << 30
