@@ -252,6 +252,7 @@ class Shards:
 
 
 _SAMPLE = [field.name for field in fields(Sample)]
+_OF_STORES = ("AWS Error", "google::cloud::Status")
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError, pa.ArrowException)
 
 
@@ -267,8 +268,10 @@ def _naming(place: str) -> Iterator[None]:
 
 def _store_failed(error: Exception) -> bool:
     """Whether it was not the file: such a sample may be there a moment later. Arrow's own errors have no errno."""
-    failed = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-    return failed and (error.errno is not None or "AWS Error" in str(error))
+    if isinstance(error, FileNotFoundError):
+        return False
+    of_a_store = any(words in str(error) for words in _OF_STORES)
+    return of_a_store or (isinstance(error, OSError) and error.errno is not None)
 
 
 @cached(LRUCache(_OPEN, getsizeof=lambda file: file.num_row_groups), lock=Lock(), info=True)
