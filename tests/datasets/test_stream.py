@@ -62,21 +62,15 @@ def test_the_first_batch_of_a_long_run_comes_as_soon_as_of_a_short_one(streets):
     assert seconds[1_000_000] < seconds[8] + 5
 
 
-class Large:
-    """An augmentation to samples of 4 MiB, which leaves a mark of its task."""
-
-    def __init__(self, marks: Path):
-        self.marks = marks
-
-    def __call__(self, image, label, rng, wanted) -> tuple[np.ndarray, np.ndarray]:
-        with open(self.marks, "a") as file:
+def test_a_task_makes_64_mib_at_most(streets, tmp_path):
+    def large(image, label, rng, wanted) -> tuple[np.ndarray, np.ndarray]:
+        """A sample of 4 MiB, and a mark of the task."""
+        with open(tmp_path / "marks", "a") as file:
             file.write(f"{ray.get_runtime_context().get_task_id()}\n")
         return np.zeros((1024, 1024, 3), np.uint8), np.zeros((1024, 1024), np.uint8)
 
-
-def test_a_task_makes_64_mib_at_most(streets, tmp_path):
     sources, plan, _ = feed(streets)
-    assert len(list(batches(sources, plan, Large(tmp_path / "marks"), range(12)))) == 12
+    assert len(list(batches(sources, plan, large, range(12)))) == 12
     of_tasks = Counter(filter(lambda task: task != "None", (tmp_path / "marks").read_text().split()))
     assert list(of_tasks.values()) == [16, 16, 16]
 
