@@ -16,6 +16,7 @@ from rein_core.checkpoint import save_checkpoint
 KINDS = {
     "rein and Mask2Former": [],
     "lora and a linear head": ["model.adapter.type=lora", "model.decode_head.type=linear"],
+    "dora and a linear head": ["model.adapter.type=dora", "model.decode_head.type=linear"],
 }
 
 
@@ -33,11 +34,13 @@ def checkpoint(request, tmp_path):
     return tmp_path / "checkpoint"
 
 
-def test_scores_are_the_models(checkpoint, run_command, tmp_path):
+def test_scores_are_the_models(checkpoint, run_command, tmp_path, capsys):
     """On an image that the export has not seen, through the model's own inference."""
     file = tmp_path / "model.onnx"
     result = run_command("export", checkpoint, file, "--size", "128x256", "--storage", tmp_path)
     assert result["difference"] < 1e-3 and result["bytes"] == file.stat().st_size
+    seconds = result["seconds"]
+    assert f"{seconds['torch']} s by torch, {seconds['onnxruntime']} s by onnxruntime" in capsys.readouterr().err
     image = np.random.default_rng(7).integers(0, 256, (128, 256, 3), dtype=np.uint8)
     segmentor, _, _ = load(str(checkpoint))
     data = {"inputs": [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)]}  # BGR, as mmseg's
@@ -48,7 +51,9 @@ def test_scores_are_the_models(checkpoint, run_command, tmp_path):
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     found = session.run(None, {"image": image.transpose(2, 0, 1)[None].astype(np.float32)})[0]
     assert np.abs(found - wanted).max() < 1e-3
-    facts = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
+    program = onnx.load(str(file))
+    assert not [each.name for each in program.graph.initializer if "lora_" in each.name], "folded into the weights"
+    facts = {entry.key: entry.value for entry in program.metadata_props}
     assert json.loads(facts["classes"])[0] == "road" and facts["commit"] == "abc"
     assert not list(tmp_path.glob(".model.onnx*"))
 

@@ -25,7 +25,7 @@ from pipelines.recipe import load_recipe
 from rein_core import build_segmentor
 from rein_core.checkpoint import save_checkpoint
 
-BIN = Path(sys.executable).parent
+BIN, DOCS = Path(sys.executable).parent, Path(__file__).resolve().parents[2] / "docs"
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
 
 
@@ -46,8 +46,8 @@ def bomb() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory, run_command, free_port, wait_until_it_answers):
-    """Gives a function that sends rows to a real server of a registered model: status and answer."""
+def address(tmp_path_factory, run_command, free_port, wait_until_it_answers):
+    """Of a real server of a registered model."""
     folder, port = tmp_path_factory.mktemp("served"), free_port()
     recipe = load_recipe("demo", ["model.decode_head.type=linear", "test.short_edge=64"])
     torch.manual_seed(0)
@@ -60,20 +60,28 @@ def ask(tmp_path_factory, run_command, free_port, wait_until_it_answers):
         process = subprocess.Popen(argv, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_until_it_answers(process, f"http://127.0.0.1:{port}/ping", folder / "log")
-        yield partial(_ask, port)
+        yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, 9)
         process.wait()
 
 
-def _ask(port: int, rows: list[str], form: str = "dataframe_split") -> tuple[int, dict]:
+@pytest.fixture(scope="module")
+def ask(address):
+    """Gives a function that sends rows to the server: status and answer."""
+    return partial(_ask, address)
+
+
+def _ask(
+    address: str, rows: list, form: str = "dataframe_split", column: str = "image", **params: bool
+) -> tuple[int, dict]:
     forms = {
-        "dataframe_split": {"columns": ["image"], "data": [[row] for row in rows]},
-        "inputs": {"image": rows},
-        "instances": [{"image": row} for row in rows],
+        "dataframe_split": {"columns": [column], "data": [[row] for row in rows]},
+        "inputs": {column: rows},
+        "instances": [{column: row} for row in rows],
     }
-    body = json.dumps({form: forms[form]}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
+    body = json.dumps({form: forms[form]} | ({"params": params} if params else {})).encode()
+    request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, json.loads(answer.read())
@@ -152,6 +160,38 @@ def test_other_forms_of_a_request(ask, form):
     """MLflow leaves their base64 as it is."""
     rows = [base64.b64encode(png(IMAGE)).decode()]
     assert ask(rows, form) == ask(rows)
+
+
+@pytest.mark.parametrize("form", ["dataframe_split", "inputs", "instances"])
+def test_pixels_are_as_good_as_a_file(ask, form):
+    """OpenCV's image is BGR, and the pixels are RGB."""
+    wanted = ask([base64.b64encode(png(IMAGE)).decode()])
+    assert wanted[0] == 200 and ask([IMAGE[..., ::-1].tolist()], form, "pixels") == wanted
+
+
+def test_probabilities_are_those_of_the_labels(ask):
+    status, answer = ask([base64.b64encode(png(IMAGE)).decode()], probabilities=True)
+    (row,) = answer["predictions"]
+    probabilities = np.load(io.BytesIO(base64.b64decode(row["probabilities"])))
+    assert status == 200 and probabilities.dtype == np.float16 and probabilities.shape == (19, *IMAGE.shape[:2])
+    assert np.allclose(probabilities.sum(axis=0, dtype=np.float32), 1, atol=0.01)
+    labels = np.array(Image.open(io.BytesIO(base64.b64decode(row["labels"]))))
+    chosen = np.take_along_axis(probabilities, labels[None].astype(np.int64), axis=0)[0]
+    assert np.array_equal(chosen, probabilities.max(axis=0)), (
+        "in half precision the likeliest may be as likely as others"
+    )
+
+
+def test_the_script_of_the_docs(ask, address, tmp_path):
+    (tmp_path / "image.png").write_bytes(png(IMAGE))
+    argv = [DOCS / "predict.sh", tmp_path / "image.png", tmp_path / "out.png", address]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    (row,) = ask([base64.b64encode(png(IMAGE)).decode()])[1]["predictions"]
+    assert (tmp_path / "out.png").read_bytes() == base64.b64decode(row["labels"])
+    (tmp_path / "image.png").write_bytes(b"just words")
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 22 and "these bytes are no image" in done.stderr
 
 
 @pytest.mark.parametrize(
