@@ -14,7 +14,7 @@ from datasets import strips
 IMAGE_CODECS = ("original", "zstd", "jpeg95")
 LABEL_CODEC = "zstd"
 _FRAME = b"\x28\xb5\x2f\xfd"
-_JPEG = b"\xff\xd8\xff"
+JPEG = b"\xff\xd8\xff"
 _IMAGE_LEVEL, _LABEL_LEVEL = 3, 9  # above these the files hardly shrink and take far longer to write
 
 
@@ -28,7 +28,7 @@ def encode_image(data: bytes, pixels: np.ndarray, codec: str) -> bytes:
     """
     if codec == "zstd":
         return strips.join(pixels, _encode_differences)
-    if codec == "jpeg95" and not data.startswith(_JPEG):
+    if codec == "jpeg95" and not data.startswith(JPEG):
         return strips.join(pixels, _encode_jpeg)
     return data
 

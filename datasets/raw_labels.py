@@ -7,14 +7,12 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from datasets.codecs import decode_file
+from datasets.codecs import JPEG, decode_file
 from datasets.labels import CITYSCAPES_LABEL_IDS, CLASSES, IGNORE, PALETTE, VOID_COLOURS
 from datasets.layouts import Pair
 from datasets.raw_folder import read_bytes
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_LOSSY = "the label is a JPEG, which changes ids: save it without loss ({})"
 _ORIENTATION = 0x0112
 _UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 _SWAPPING = (5, 6, 7, 8)  # EXIF orientations that turn by 90°
@@ -39,6 +37,8 @@ def label_ids(pair: Pair, image: bytes, table: np.ndarray) -> np.ndarray:
         ValueError: the reason why the label can't be used, or can't with this image.
     """
     data = read_bytes(pair.label, "label")
+    if data.startswith(JPEG):
+        raise ValueError(f"the label is a JPEG, which changes ids: save it without loss ({pair.label})")
     ids = READERS[pair.encoding](data, pair.label)
     if ids.min() < 0 or ids.max() > 255:
         raise ValueError(f"wrong label ids {ids.min()} to {ids.max()}: ids are 0 to 255")
@@ -52,11 +52,9 @@ def _read_ids(data: bytes, path: str) -> np.ndarray:
     """One channel, as it is stored. PIL keeps palette indices, where OpenCV would give colours."""
     try:
         with Image.open(io.BytesIO(data)) as label:
-            ids, kind = np.asarray(label), label.format
+            ids = np.asarray(label)
     except _UNREADABLE as error:
         raise ValueError(f"the label can't be decoded: {path}") from error
-    if kind == "JPEG":
-        raise ValueError(_LOSSY.format(path))
     if ids.ndim != 2:
         raise ValueError(_why_coloured(ids, path))
     if not np.issubdtype(ids.dtype, np.integer) and ids.dtype != bool:
@@ -102,8 +100,6 @@ def _refuse_numbered_colours(data: bytes, ids: np.ndarray, table: np.ndarray, pa
 
 def _read_first_channel(data: bytes, path: str) -> np.ndarray:
     """The first of several channels, 8 or 16 bits deep. PIL would cut 16-bit colours to their high byte."""
-    if data.startswith(_JPEG):
-        raise ValueError(_LOSSY.format(path))
     pixels = decode_file(data, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError(f"the label can't be decoded: {path}")

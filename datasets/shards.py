@@ -252,7 +252,6 @@ class Shards:
 
 
 _SAMPLE = [field.name for field in fields(Sample)]
-_OF_STORES = ("AWS Error", "google::cloud::Status")
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError, pa.ArrowException)
 
 
@@ -268,10 +267,8 @@ def _naming(place: str) -> Iterator[None]:
 
 def _store_failed(error: Exception) -> bool:
     """Whether it was not the file: such a sample may be there a moment later. Arrow's own errors have no errno."""
-    if isinstance(error, FileNotFoundError):
-        return False
-    of_a_store = any(words in str(error) for words in _OF_STORES)
-    return of_a_store or (isinstance(error, OSError) and error.errno is not None)
+    of_a_store = any(words in str(error) for words in ("AWS Error", "google::cloud::Status"))
+    return (of_a_store or getattr(error, "errno", None) is not None) and not isinstance(error, FileNotFoundError)
 
 
 @cached(LRUCache(_OPEN, getsizeof=lambda file: file.num_row_groups), lock=Lock(), info=True)

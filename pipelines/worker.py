@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from datasets.sample import one_line
 from datasets.stream import batches
 from pipelines import preemption, runs
+from pipelines.batch import split, to_mmseg
 from pipelines.clock import Clock
 from pipelines.feed import build_feed
 from pipelines.journal import Journal
-from pipelines.parts import split, to_mmseg
 from pipelines.preemption import Bell
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe

@@ -57,11 +57,9 @@ def _read(file: Path) -> object:
 def _reason(error: Exception) -> str:
     """torch's own words advise to run what is in the file."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return (
-        f"it holds {found[1]}, which could run code: save a state dict alone"
-        if found
-        else str(error).partition("\n")[0]
-    )
+    if found:
+        return f"it holds {found[1]}, which could run code: save a state dict alone"
+    return str(error).partition("\n")[0]
 
 
 class _Ignored:

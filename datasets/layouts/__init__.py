@@ -55,7 +55,7 @@ class Form:
         """All that is there of either side, sorted by name; none if there is no label at all.
 
         Raises:
-            Unready: two images stand for one sample, or labels have to be rendered first.
+            SeveralFiles: two images stand for one sample.
         """
         labels = raw.match((self.labels,))
         labels = {key: path for key, path in labels.items() if not (self.skip and path.endswith(self.skip))}
@@ -225,13 +225,14 @@ def expected_count(layout: str, split: str) -> tuple[int, ...]:
 def recognise(raw: str) -> str | None:
     """The layout that a raw folder has, or None. Your own folder's rein.yaml comes before all others."""
     for name in sorted(layout_names(), key=lambda name: name != "folder"):
+        layout = get_layout(name)
         try:
-            splits = get_layout(name).splits(RawFolder(raw))
+            splits = layout.splits(RawFolder(raw))
         except Unready:
             return name
         except ValueError:
             continue
-        if any(_is_split(get_layout(name), raw, split) for split in splits):
+        if any(_is_split(layout, raw, split) for split in splits):
             return name
     return None
 

@@ -14,8 +14,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def bucket_of() -> Iterator[Callable[[str], str]]:
+    """Gives a URI with `{}` for the path in a bucket of this name, in a real S3 server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    options = f"endpoint_override=127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
+    yield lambda name: f"s3://{name}/{{}}?{options}&allow_bucket_creation=true"
+    server.stop()
 
 
 class Command:

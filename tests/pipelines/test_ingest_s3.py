@@ -1,6 +1,5 @@
 """Shards in an object store: written, read, inspected and overwritten in a real S3 server on loopback."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,8 @@ from pipelines.settings import absolute
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A URI with `{}` for the path in its bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    options = f"endpoint_override=127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
-    yield f"s3://streets/{{}}?{options}&allow_bucket_creation=true"
-    server.stop()
+def bucket(bucket_of) -> str:
+    return bucket_of("streets")
 
 
 def test_options_of_a_uri_stay_out_of_its_path(bucket):

@@ -1,12 +1,10 @@
 """MODEL on the command line: all who score it score the same checkpoint, and have all that it brings along."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
 from mlflow import MlflowClient
-from moto.server import ThreadedMotoServer
 
 from datasets import storage
 from pipelines import cluster, models, runs, scoring
@@ -14,13 +12,8 @@ from rein_core.checkpoint import VFM
 
 
 @pytest.fixture
-def bucket() -> Iterator[str]:
-    """A URI with `{}` for the path in its bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    options = f"endpoint_override=127.0.0.1:{server.get_host_and_port()[1]}&scheme=http&region=us-east-1"
-    yield f"s3://models/{{}}?{options}&allow_bucket_creation=true"
-    server.stop()
+def bucket(bucket_of) -> str:
+    return bucket_of("models")
 
 
 @pytest.mark.parametrize("brings", [True, False])

@@ -4,12 +4,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from datasets import storage
 from pipelines import runs, tracking
@@ -18,15 +16,8 @@ from pipelines.recipe import parse_recipe
 
 
 @pytest.fixture(params=["disk", "store"])
-def folder(request, tmp_path) -> Iterator[str]:
-    if request.param == "disk":
-        yield str(tmp_path / "run")
-        return
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    endpoint = f"127.0.0.1:{server.get_host_and_port()[1]}"
-    yield f"s3://runs/a?endpoint_override={endpoint}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    server.stop()
+def folder(request, tmp_path, bucket_of) -> str:
+    return str(tmp_path / "run") if request.param == "disk" else bucket_of("runs").format("a")
 
 
 def checkpoint(folder: Path, score: float) -> Path:
