@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from datasets.sample import one_line
 from datasets.stream import batches
 from pipelines import preemption, runs
-from pipelines.batch import split, to_mmseg
+from pipelines.batch import ids_of, split, to_mmseg
 from pipelines.clock import Clock
 from pipelines.feed import build_feed
 from pipelines.journal import Journal
@@ -116,16 +116,18 @@ class Loop:
         torch.manual_seed(hash((self.recipe.seed, step, self.rank)))  # dropout goes on alike in a resumed run
         self.segmentor.train()
         parts = split(batch, self.recipe.train.accumulate)
+        ids = ids_of(batch) if len(parts) > 1 else None
+        parts = [to_mmseg(part, self.recipe.seed, ids) for part in parts]
         logged = [self._accumulate(part, len(parts), last=part is parts[-1]) for part in parts]
         self.state.update(measure=self.journal.due(step + 1))
         self.clock.lap("optimizer")
         return logged
 
-    def _accumulate(self, part: dict[str, np.ndarray], parts: int, last: bool) -> dict[str, torch.Tensor]:
+    def _accumulate(self, part: dict[str, list], parts: int, last: bool) -> dict[str, torch.Tensor]:
         waits = nullcontext() if last or self.world_size == 1 else self.model.no_sync()
         with waits:
             with autocast(self.device, self.recipe.train.precision):
-                losses = self.model(to_mmseg(part, self.recipe.seed), self.clock)
+                losses = self.model(part, self.clock)
             loss, logged = self.segmentor.parse_losses(losses)
             self.clock.lap("loss")
             self.state.backward(loss / parts)

@@ -133,12 +133,13 @@ class ReinMask2FormerHead(BaseModule):
         Args:
             inputs: as in `forward`.
             data_samples: mmseg's, with `gt_sem_seg` [1, h, w], all of one size; `seed` in their metainfo is that of
-                the image's random points.
+                the image's random points, and `batch_ids` the class ids in each image of a batch taken in parts.
         """
         cls, masks = self._decode(inputs)
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
         seeds = [sample.metainfo.get("seed") for sample in data_samples]
-        losses = self.losses(cls, masks, labels, None if None in seeds else seeds)
+        batch_ids = data_samples[0].metainfo.get("batch_ids")
+        losses = self.losses(cls, masks, labels, None if None in seeds else seeds, batch_ids)
         named = {}
         for layer in range(len(cls)):
             prefix = "" if layer == len(cls) - 1 else f"d{layer}."

@@ -36,40 +36,60 @@ class MaskLosses:
     @torch.autocast("cuda", enabled=False)
     @torch.autocast("cpu", enabled=False)
     def __call__(
-        self, cls_lbqk: Tensor, masks: MaskProducts, labels_bhw: Tensor, seeds: list[int] | None = None
+        self,
+        cls_lbqk: Tensor,
+        masks: MaskProducts,
+        labels_bhw: Tensor,
+        seeds: list[int] | None = None,
+        batch_ids: list[list[int]] | None = None,
     ) -> dict[str, Tensor]:
         """Losses of each layer [l] as `cls`, `mask` and `dice`, computed in float32.
 
         They are means over the batches of all ranks together, each rank's share times the number of ranks: so the
-        mean over ranks, of losses or of gradients, is that of one rank with all the images.
+        mean over ranks, of losses or of gradients, is that of one rank with all the images. And where these images are
+        a part of the rank's batch, the mean over such parts is that of the whole.
 
         Args:
             cls_lbqk: class logits; the last class is "no object".
             masks: mask logits; full maps are made of matched masks only.
             labels_bhw: class ids, 255 where there is none.
             seeds: of each image's random points; None: torch's global generator.
+            batch_ids: the class ids in each image of the batch that these images are a part of; None: they are all.
         """
         cls_lbqk, masks, draws = cls_lbqk.float(), masks.float(), Draws(seeds, labels_bhw.device)
         weights = (self.class_weight, self.mask_weight, self.dice_weight)
         points = draws.points([1] * len(labels_bhw), self.num_points)
         pairs = match(cls_lbqk, masks, labels_bhw, points, weights)
-        cls, cls_weights = self._class_sums(cls_lbqk, pairs)
+        cls = self._class_sums(cls_lbqk, pairs)
         mask, dice = self._mask_sums(masks, labels_bhw, pairs, draws)
-        totals = mean_over_ranks(torch.cat([cls_weights, pairs.num_masks[None]]))
+        cls_total, mask_total = mean_over_ranks(self._totals(pairs, cls_lbqk.shape, batch_ids))
         return {
-            "cls": self.class_weight * cls / totals[:-1],
-            "mask": self.mask_weight * mask / totals[-1],
-            "dice": self.dice_weight * dice / totals[-1],
+            "cls": self.class_weight * cls / cls_total,
+            "mask": self.mask_weight * mask / mask_total,
+            "dice": self.dice_weight * dice / mask_total,
         }
 
-    def _class_sums(self, cls_lbqk: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Weighted cross-entropies, summed for each layer, and the weights."""
+    def _totals(self, pairs: Pairs, shape: torch.Size, batch_ids: list[list[int]] | None) -> Tensor:
+        """What a layer's class and mask losses are divided by: weights of queries, and masks, at least one an image.
+
+        Labels alone decide them, so a part of a batch knows those of all of it; of these the part takes its share.
+        """
+        (num_images, num_queries, num_logits), classes_b, share = shape[1:], pairs.num_classes, 1.0
+        if batch_ids is not None:
+            counts = torch.tensor([float(sum(index < num_logits - 1 for index in ids)) for ids in batch_ids])
+            classes_b, share = counts.to(classes_b.device, non_blocking=True), num_images / len(batch_ids)
+        matched_b = classes_b.clamp(max=num_queries)
+        weights_b = matched_b + self.no_object_weight * (num_queries - matched_b)
+        return share * torch.stack([weights_b.sum(), classes_b.clamp(min=1).sum()])
+
+    def _class_sums(self, cls_lbqk: Tensor, pairs: Pairs) -> Tensor:
+        """Weighted cross-entropies, summed for each layer."""
         num_classes = cls_lbqk.shape[-1] - 1
         target = torch.full(cls_lbqk.shape[:3], num_classes, device=cls_lbqk.device)
         target[pairs.layer, pairs.image, pairs.query] = pairs.label
         weight = F.pad(cls_lbqk.new_ones(num_classes), (0, 1), value=self.no_object_weight)
         loss = F.cross_entropy(cls_lbqk.flatten(0, 2), target.flatten(), weight, reduction="none")
-        return loss.view(len(cls_lbqk), -1).sum(dim=1), weight[target].flatten(1).sum(dim=1)
+        return loss.view(len(cls_lbqk), -1).sum(dim=1)
 
     def _mask_sums(self, masks: MaskProducts, labels_bhw: Tensor, pairs: Pairs, draws: Draws) -> tuple[Tensor, Tensor]:
         """Cross-entropies and dice losses, summed for each layer."""

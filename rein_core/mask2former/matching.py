@@ -22,7 +22,7 @@ class Pairs:
     Args:
         layer, image, query, label: int64 [m] on the device.
         per_image: how many of the m each image has; on the host.
-        num_masks: what mask losses are divided by: classes over all images, at least one each.
+        num_classes: how many each image has to be matched, float [b] on the device.
     """
 
     layer: Tensor
@@ -30,7 +30,7 @@ class Pairs:
     query: Tensor
     label: Tensor
     per_image: list[int]
-    num_masks: Tensor
+    num_classes: Tensor
 
 
 @torch.no_grad()
@@ -78,8 +78,8 @@ def _pairs(costs: np.ndarray, present: np.ndarray, device: torch.device) -> Pair
             )
         per_image.append(sum(map(len, found[before:])))
     pairs = torch.from_numpy(np.concatenate(found).T.copy()).to(device, non_blocking=True)
-    num_masks = torch.tensor(float(np.maximum(present.sum(axis=1), 1).sum())).to(device, non_blocking=True)
-    return Pairs(*pairs, per_image, num_masks)
+    num_classes = torch.from_numpy(present.sum(axis=1, dtype=np.float32)).to(device, non_blocking=True)
+    return Pairs(*pairs, per_image, num_classes)
 
 
 def _mask_costs(

@@ -56,3 +56,20 @@ def test_an_image_has_the_same_points_in_any_batch(factors):
     alone = torch.stack([of(0), of(1), of(2)])
     assert torch.allclose(of(0, 1, 2), alone.mean(0), rtol=1e-5) and torch.allclose(of(2, 0), alone[[2, 0]].mean(0))
     assert not torch.allclose(of(0, seeded=False)[1:], of(0, seeded=False)[1:])
+
+
+def test_the_mean_over_parts_is_that_of_the_whole_batch(factors):
+    """Images with one, two, four and no classes; more than the queries, and ids that are no class, among them."""
+    torch.manual_seed(0)
+    cls, masks = torch.randn(2, 4, 3, 5), torch.randn(2, 4, 3, 8, 8)
+    ids, seeds = [[0], [1, 3], [0, 1, 2, 3], [9]], [7, 11, 13, 17]
+    labels = torch.stack([torch.tensor(own)[torch.arange(1024) % len(own)].view(32, 32) for own in ids])
+    losses = MaskLosses(num_points=24)
+
+    def of(some: slice, batch_ids: list | None) -> torch.Tensor:
+        given = cls[:, some], factors(masks[:, some]), labels[some], seeds[some], batch_ids
+        return torch.stack(list(losses(*given).values()))
+
+    whole, halves = of(slice(4), None), (slice(2), slice(2, 4))
+    assert torch.allclose(sum(of(half, ids) for half in halves) / 2, whole, rtol=1e-5)
+    assert not torch.allclose(sum(of(half, None) for half in halves) / 2, whole, rtol=1e-2)

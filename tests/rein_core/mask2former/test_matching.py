@@ -28,7 +28,7 @@ def test_pairs_have_the_least_cost_of_all_permutations(factors):
     classes = [torch.tensor([0, 1, 2]), torch.tensor([0, 1])]
     torch.manual_seed(1)
     pairs = match(cls, factors(masks), labels, torch.rand(len(labels), 50, 2), WEIGHTS)
-    assert pairs.per_image == [6, 4] and pairs.num_masks == 5
+    assert pairs.per_image == [6, 4] and pairs.num_classes.tolist() == [3, 2]
     torch.manual_seed(1)
     points = torch.rand(2, 50, 2)
     for layer, image in itertools.product(range(2), range(2)):
@@ -57,7 +57,7 @@ def test_pairs_have_the_least_cost_of_all_permutations(factors):
 def test_an_image_without_labels_matches_nothing(factors):
     labels = torch.full((1, 8, 8), 255)
     pairs = match(torch.randn(3, 1, 4, 6), factors(torch.randn(3, 1, 4, 8, 8)), labels, torch.rand(1, 10, 2), WEIGHTS)
-    assert pairs.per_image == [0] and len(pairs.query) == 0 and pairs.num_masks == 1
+    assert pairs.per_image == [0] and len(pairs.query) == 0 and pairs.num_classes.tolist() == [0]
 
 
 def test_sampled_classes_are_those_of_built_masks():
