@@ -18,7 +18,7 @@ from pipelines.lock import locked
 from pipelines.patience import Patient
 from pipelines.recipe import known_keys, parse_recipe
 from pipelines.settings import Recipe, absolute
-from rein_core.checkpoint import RECIPE, WEIGHTS
+from rein_core.checkpoint import RECIPE, WEIGHTS, read_checkpoint
 
 RUN_FILE = "run.json"
 BEST = "best"
@@ -156,12 +156,15 @@ def best_score(folder: str, patience_seconds: float) -> float:
     return best["mIoU"] if best else -1.0
 
 
-def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:
-    """Puts a local checkpoint in place of the best one.
+def keep_best(folder: str, checkpoint: Path, patience_seconds: float) -> bool:
+    """Puts a local checkpoint in place of the best one if its provenance has a better `mIoU`. Returns whether it did.
 
     The old one stays until the new weights are there. A run that is killed while names change has no best one, and
     finds it again when it goes on from the checkpoint before.
     """
+    _, provenance = read_checkpoint(checkpoint)
+    if not provenance.get("mIoU", -1.0) > best_score(folder, patience_seconds):
+        return False
     files, path = _patient(storage.join(folder, BEST), patience_seconds)
     files.create_dir(path)
     incoming = f"{path}/incoming-{WEIGHTS}"
@@ -170,6 +173,7 @@ def put_best(folder: str, checkpoint: Path, patience_seconds: float) -> None:
         files.delete_file(f"{path}/{RECIPE}")
     files.move(incoming, f"{path}/{WEIGHTS}")
     pafs.copy_files(str(checkpoint / RECIPE), f"{path}/{RECIPE}", destination_filesystem=files, use_threads=False)
+    return True
 
 
 def _patient(folder: str, seconds: float) -> tuple[pafs.FileSystem, str]:

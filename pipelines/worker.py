@@ -31,7 +31,7 @@ from pipelines.trainer_state import TrainerState
 from pipelines.validation import is_due, validate
 from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
-from rein_core.checkpoint import save_checkpoint
+from rein_core.checkpoint import read_checkpoint, save_checkpoint
 from rein_core.precision import autocast
 from rein_core.ranks import mean_over_ranks
 from rein_core.segmentor import start_training
@@ -70,7 +70,7 @@ class Loop:
         context = ray.train.get_context()
         self.recipe, self.config = recipe, config
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
-        self.device = ray.train.torch.get_device()
+        self.storage, self.device = context.get_storage(), ray.train.torch.get_device()
         torch.manual_seed(recipe.seed)
         self.segmentor = build_for_training(recipe).to(self.device)
         self.state = TrainerState(self.segmentor, recipe, self.device)
@@ -146,27 +146,25 @@ class Loop:
         self._check(step)
         with self.state.averaged():
             self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
-            if self.rank == 0:
-                self._keep_best(step)
         self.clock.lap("validation")
 
-    def _keep_best(self, step: int) -> None:
-        """In the run's folder; the score of the one that is there is in its provenance, also after a resume.
+    def _score(self, step: int) -> dict[str, float | str]:
+        """What chooses the best checkpoint, if it was measured at this step.
 
         A score of shards without any labelled pixel is no number, and nothing is better or worse than that.
         """
-        chosen_on, run_dir = self.recipe.train.keep_best, self.config["run_dir"]
+        chosen_on = self.recipe.train.keep_best
         score = self.metrics.get("source_mIoU" if chosen_on == "source" else "mIoU")
-        if score is None or not math.isfinite(score):
-            return
-        if score <= runs.best_score(run_dir, self.recipe.tracking.patience_seconds):
-            return
-        provenance = self.config["provenance"] | {"step": step, "chosen_on": chosen_on, "mIoU": score}
-        with tempfile.TemporaryDirectory(prefix="best-") as temporary:
-            folder = Path(temporary) / "best"
-            save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)
-            runs.put_best(run_dir, folder, self.recipe.tracking.patience_seconds)
-        self.tracker.tags({"best.step": str(step), "best.chosen_on": chosen_on})
+        if score is None or not math.isfinite(score) or not is_due(self.recipe, step):
+            return {}
+        return {"chosen_on": chosen_on, "mIoU": score}
+
+    def _upload(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
+        """Beside training, in Ray's thread. The best one becomes that first, so a run that goes on from it has it."""
+        if runs.keep_best(self.config["run_dir"], Path(checkpoint.path), self.recipe.tracking.patience_seconds):
+            _, provenance = read_checkpoint(checkpoint.path)
+            self.tracker.tags({f"best.{key}": str(provenance[key]) for key in ("step", "chosen_on")})
+        return self.storage.persist_current_checkpoint(checkpoint, name)
 
     def _asked_to_stop(self, step: int) -> bool:
         """The same answer on every rank, so several ranks only ask when they wait for one another anyway: on CPUs they
@@ -202,7 +200,8 @@ class Loop:
             metrics,
             checkpoint=self._save(step, skipped) if self.rank == 0 else None,
             checkpoint_dir_name=runs.step_name(step),
-            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+            checkpoint_upload_mode=CheckpointUploadMode.SYNC if step == train.steps else CheckpointUploadMode.ASYNC,
+            checkpoint_upload_fn=self._upload,
         )
         self.clock.lap("checkpoint")
 
@@ -212,7 +211,7 @@ class Loop:
 
     def _save(self, step: int, skipped: int) -> Checkpoint:
         folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
-        provenance = self.config["provenance"] | {"step": step}
+        provenance = self.config["provenance"] | {"step": step} | self._score(step)
         try:
             with self.state.averaged():
                 save_checkpoint(folder, self.segmentor, self.recipe.model_dump(mode="json"), provenance)

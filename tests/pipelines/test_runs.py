@@ -20,18 +20,20 @@ def folder(request, tmp_path, bucket_of) -> str:
     return str(tmp_path / "run") if request.param == "disk" else bucket_of("runs").format("a")
 
 
-def checkpoint(folder: Path, score: float) -> Path:
+def checkpoint(folder: Path, score: float | None) -> Path:
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(f"weights {score}".encode())
-    (folder / "recipe.json").write_text(json.dumps({"provenance": {"mIoU": score}}))
+    provenance = {} if score is None else {"mIoU": score}
+    (folder / "recipe.json").write_text(json.dumps({"recipe": {}, "provenance": provenance}))
     return folder
 
 
 def test_the_best_is_replaced_whole(folder, tmp_path):
     assert runs.best_score(folder, 5) == -1
-    for score in (10.0, 20.5):
-        runs.put_best(folder, checkpoint(tmp_path / str(score), score), 5)
-        assert runs.best_score(folder, 5) == score
+    for score, better in ((10.0, True), (20.5, True), (20.5, False), (None, False), (15.0, False)):
+        given = checkpoint(tmp_path / f"{score}-{better}", score)
+        assert runs.keep_best(folder, given, 5) == better
+    assert runs.best_score(folder, 5) == 20.5
     best = storage.join(folder, runs.BEST)
     assert set(storage.listing(best)) - {""} == {"model.safetensors", "recipe.json"}
     files, path = storage.filesystem(best)
@@ -39,8 +41,9 @@ def test_the_best_is_replaced_whole(folder, tmp_path):
 
 
 def test_a_best_score_that_is_no_number_is_none(tmp_path):
-    runs.put_best(str(tmp_path / "run"), checkpoint(tmp_path / "nan", float("nan")), 5)
-    assert runs.best_score(str(tmp_path / "run"), 5) == -1
+    """As an earlier version of this project may have kept one."""
+    checkpoint(tmp_path / runs.BEST, float("nan"))
+    assert runs.best_score(str(tmp_path), 5) == -1
 
 
 @pytest.mark.parametrize(

@@ -36,24 +36,33 @@ VFM = {
 }
 
 
-@pytest.mark.parametrize(("score", "before", "kept"), [(50.0, -1.0, True), (40.0, 50.0, False), (np.nan, -1.0, False)])
-def test_a_score_that_is_no_number_is_no_best(monkeypatch, score, before, kept):
-    """Shards without any labelled pixel have one."""
-    loop, put = object.__new__(Loop), []
-    loop.recipe, loop.config = parse_recipe({"model": OWN}), {"run_dir": "/run", "provenance": {}}
-    loop.metrics, loop.segmentor, loop.tracker = {"source_mIoU": score}, None, mock.Mock()
-    monkeypatch.setattr(worker, "save_checkpoint", lambda *_: None)
-    monkeypatch.setattr(worker.runs, "best_score", lambda *_: before)
-    monkeypatch.setattr(worker.runs, "put_best", lambda *given: put.append(given))
-    loop._keep_best(3)
-    assert bool(put) == kept
+@pytest.mark.parametrize(("score", "step", "chooses"), [(50.0, 4, True), (50.0, 3, False), (np.nan, 4, False)])
+def test_only_a_score_of_this_step_that_is_a_number_chooses_a_checkpoint(score, step, chooses):
+    """Shards without any labelled pixel have none."""
+    loop = object.__new__(Loop)
+    loop.recipe = parse_recipe({"model": OWN, "train": {"steps": 9, "validate_every": 2}, "data": {"val": "/nowhere"}})
+    loop.metrics = {"source_mIoU": score}
+    assert loop._score(step) == ({"chosen_on": "source", "mIoU": score} if chooses else {})
+
+
+def test_a_checkpoint_is_the_best_before_it_counts(monkeypatch):
+    """So a run that is killed between the two, and goes on from the one before, finds it again."""
+    loop, calls = object.__new__(Loop), mock.Mock()
+    loop.config, loop.recipe = {"run_dir": "/run"}, parse_recipe({"model": OWN})
+    loop.tracker, loop.storage = calls.tracker, calls.storage
+    monkeypatch.setattr(worker.runs, "keep_best", calls.keep_best)
+    monkeypatch.setattr(worker, "read_checkpoint", lambda _: ({}, {"step": 4, "chosen_on": "source"}))
+    loop._upload(mock.Mock(path="/tmp/checkpoint"), "step_000004")
+    in_order = ["keep_best", "tracker.tags", "storage.persist_current_checkpoint"]
+    assert [name for name, *_ in calls.method_calls] == in_order
+    assert calls.tracker.tags.call_args.args == ({"best.step": "4", "best.chosen_on": "source"},)
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_room_that_it_took(small_disk, fill, monkeypatch):
     loop, disk = object.__new__(Loop), small_disk(1)
     filler = fill(disk)
     loop.recipe, loop.config = parse_recipe({"model": OWN}), {"provenance": {}}
-    loop.segmentor, loop.tracker = build_segmentor(OWN), mock.Mock(**{"unsent.return_value": []})
+    loop.metrics, loop.segmentor, loop.tracker = {}, build_segmentor(OWN), mock.Mock(**{"unsent.return_value": []})
     loop.state = TrainerState(loop.segmentor, loop.recipe, torch.device("cpu"))
     monkeypatch.setattr("tempfile.tempdir", str(disk))
     with pytest.raises(OSError, match=f"step 3 can't be written to {disk}.*free space there or set TMPDIR"):
