@@ -20,16 +20,21 @@ from pipelines.resources import share
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 STEPS = 200
+TYPED = ("RAY_AUTH_MODE", "RAY_JOB_STOP_WAIT_TIME_S")
+"""What only the head has in its environment: who submits types what README says."""
 
 
 @pytest.fixture(scope="module")
 def head(free_port):
     """A Ray head of its own; its processes, and only they, are ended."""
     dashboard, gcs = free_port(), free_port()
-    env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0", "RAY_JOB_STOP_WAIT_TIME_S": "150"}
+    env = os.environ | {"RAY_DEDUP_LOGS": "0", "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_WAIT_TIME_S": "150"}
     env["PATH"] = f"{BIN}:{env['PATH']}"
     env.pop("RAY_ADDRESS", None)
     with tempfile.TemporaryDirectory(prefix="ray") as temp:
+        generate = [BIN / "ray", "get-auth-token", "--generate"]
+        subprocess.run(generate, env=env | {"HOME": temp}, check=True, capture_output=True)
+        env["RAY_AUTH_TOKEN_PATH"] = f"{temp}/.ray/auth_token"
         argv = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2",
                 f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
                 "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1", f"--temp-dir={temp}",
@@ -37,11 +42,7 @@ def head(free_port):
         with open(Path(temp) / "head.log", "w") as log:
             process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
         _wait_for(dashboard, process, Path(temp) / "head.log")
-        yield env | {
-            "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
-            "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-            "TEMP": temp,
-        }
+        yield {name: value for name, value in env.items() if name not in TYPED} | {"PORT": str(dashboard), "TEMP": temp}
         process.terminate()
         process.wait(timeout=60)
 
@@ -57,12 +58,16 @@ def _wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
 
 
 def readme_commands() -> list[str]:
-    """Those of README's section "On a cluster" that submit and stop jobs."""
+    """Those of README's section "On a cluster" that submit and stop jobs, each after those that export variables.
+
+    The fixture `head` listens at a port of its own.
+    """
     section = (ROOT / "README.md").read_text().split("## On a cluster")[1].split("\n## ")[0]
     block = re.search(r"```\n(export .*?)```", section, re.S)[1]
-    # the first says where the head is, as the fixture `head` does; the third waits for GPUs
-    _, job, _, *commands = block.replace("\\\n", "").strip().splitlines()
-    return [f"{job}; {command}" for command in commands]
+    lines = block.replace("8265", "$PORT").replace("\\\n", "").strip().splitlines()
+    exports = [line for line in lines if line.startswith("export ")]
+    assert len(exports) == 3
+    return ["\n".join([*exports, command]) for command in lines if command not in exports]
 
 
 def test_who_submits_is_told_where_the_head_is():
@@ -73,8 +78,8 @@ def test_who_submits_is_told_where_the_head_is():
 
 
 def test_the_readmes_job_may_wait_for_nodes():
-    """Words of it that the test below, on a head without GPUs, leaves out."""
-    (words,) = re.findall(r"^export WAIT='(.*)'$", (ROOT / "README.md").read_text(), re.M)
+    """What it says for `WAIT`: the head below has no GPUs."""
+    (words,) = re.findall(r"`(--set train\.use_gpu[^`]*)`", (ROOT / "README.md").read_text())
     recipe = load_recipe("rein_dinov2_l_512", words.split()[1::2])
     assert share(recipe, []).use_gpu and sum("$WAIT" in command for command in readme_commands()) == 2
 
@@ -150,7 +155,8 @@ def assert_small(temp: Path) -> None:
 def test_a_job_that_fails_says_so(head, streets, tmp_path):
     """Its exit status, and the reason in what it prints."""
     train = f"python -m pipelines train rein_dinov2_s_camvid_smoke --set data.train={tmp_path}"
-    code, said = _run(f"ray job submit --working-dir . -- {train}", head, ROOT)
+    exports = readme_commands()[0].rsplit("\n", 1)[0]
+    code, said = _run(f"{exports}\nray job submit --working-dir . -- {train}", head, ROOT)
     assert code == 1 and f"error: shards {tmp_path}: no manifest.json there" in said
 
 
