@@ -8,6 +8,7 @@ differences of a photo compress as well as a PNG does, and adding them up costs 
 import cv2
 import numpy as np
 import pyarrow as pa
+import simplejpeg
 
 from datasets import strips
 
@@ -68,8 +69,10 @@ def _encode_jpeg(pixels: np.ndarray) -> bytes:
 
 
 def _decode_jpegs(parts: list[tuple[slice, memoryview]], image: np.ndarray) -> None:
+    """OpenCV takes half as long again: it smooths the chroma as it enlarges it, and allocates for every strip."""
+    room = np.empty(image.shape[0] * max(place.stop - place.start for place, _ in parts) * 3, np.uint8)
     for columns, data in parts:
-        image[:, columns] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image[:, columns] = simplejpeg.decode_jpeg(data, "BGR", fastupsample=True, buffer=room)
 
 
 def _decode_differences(parts: list[tuple[slice, memoryview]], image: np.ndarray) -> None:
