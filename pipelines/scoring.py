@@ -14,6 +14,7 @@ from torch import nn
 from datasets.labels import CITYSCAPES, LABEL_SPACES, LabelSpace
 from datasets.shards import Shards, decode
 from pipelines import models
+from pipelines.overlap import ahead
 from pipelines.resources import on_cpus
 from pipelines.terminal import duration, say
 from rein_core import predict_labels, predict_probabilities
@@ -141,10 +142,12 @@ def meter_of(confusion: np.ndarray) -> ConfusionMeter:
     return meter
 
 
-def score(segmentor: nn.Module, domain: Domain, index: int, protocol: Protocol) -> dict[str, Any]:
-    """One sample's `name`, and its counts as bytes, which travel whatever their shape: `confusion`, `calibration` and
-    `boundary`, the last two empty without `protocol.extras`."""
-    name, image, truth = domain.sample(index)
+def score(
+    segmentor: nn.Module, domain: Domain, sample: tuple[str, np.ndarray, np.ndarray], protocol: Protocol
+) -> dict[str, Any]:
+    """The `name` of a sample, as `Domain.sample` gives it, and its counts as bytes, which travel whatever their shape:
+    `confusion`, `calibration` and `boundary`, the last two empty without `protocol.extras`."""
+    name, image, truth = sample
     labels, confidence = protocol.predict(segmentor, image, domain)
     meter = ConfusionMeter(len(domain.space.classes))
     meter.update(labels, truth)
@@ -182,8 +185,8 @@ class Scorer:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
         """`domain` and `index` of samples → the rows of `score` beside them."""
-        places = list(zip(batch["domain"].tolist(), batch["index"].tolist(), strict=True))
-        rows = [score(self.segmentor, self.domains[domain], index, self.protocol) for domain, index in places]
+        places = zip(map(self.domains.__getitem__, batch["domain"]), batch["index"].tolist(), strict=True)
+        rows = [score(self.segmentor, domain, domain.sample(index), self.protocol) for domain, index in places]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         return {"domain": batch["domain"], "index": batch["index"]} | columns
 
@@ -191,8 +194,8 @@ class Scorer:
 def score_here(segmentor: nn.Module, domains: list[Domain], protocol: Protocol) -> Iterator[dict[str, Any]]:
     """Rows of all samples of all domains, by the segmentor of this process."""
     for place, domain in enumerate(domains):
-        for index in domain.indices:
-            yield {"domain": place, "index": index} | score(segmentor, domain, index, protocol)
+        for index, sample in ahead(domain.sample, domain.indices):
+            yield {"domain": place, "index": index} | score(segmentor, domain, sample, protocol)
 
 
 def score_by_actors(

@@ -8,6 +8,7 @@ from torch import nn
 from datasets.sample import Damaged
 from datasets.shards import Shards
 from pipelines.evaluation import flat_metrics, summarize
+from pipelines.overlap import ahead
 from pipelines.protocol import domain_names, evenly_spread
 from pipelines.report import panel
 from pipelines.scoring import Domain, Protocol
@@ -78,16 +79,14 @@ def validate(
 def meter_of_samples(segmentor: nn.Module, domain: Domain, indices: list[int]) -> ConfusionMeter:
     """Counts over these samples of a domain."""
     meter = ConfusionMeter(len(domain.space.classes))
-    for index in indices:
-        _, image, truth = domain.sample(index)
+    for _, (_, image, truth) in ahead(domain.sample, indices):
         meter.update(Protocol().predict(segmentor, image, domain)[0], truth)
     return meter
 
 
 def _draw(segmentor: nn.Module, domain: Domain, indices: list[int], step: int, tracker: Tracker) -> None:
     """The same samples every time, so that one sees them change."""
-    for index in indices:
-        name, image, truth = domain.sample(index)
+    for _, (name, image, truth) in ahead(domain.sample, indices):
         prediction, _ = Protocol().predict(segmentor, image, domain)
         shown = panel(image, truth, prediction, domain.space)
         tracker.picture(shown, f"val/{domain.name}/{name.replace('/', '_')}/{step:06d}.png")
