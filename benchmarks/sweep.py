@@ -2,13 +2,16 @@
 
 `python -m benchmarks.sweep --json`: each has a process of its own and Ray running when the clock starts. `loop` calls
 `train` for each draw with the whole machine, and nothing else; `tune` is the whole command with its checks, table and
-pictures, as many trials at a time as fit. Neither logs a model. `overhead` is what `tune` takes longer, as a share;
-`over_training` compares it with the seconds of the loop's training loops alone, without the start of each run.
+pictures, as many trials at a time as fit. Neither logs a model. `over_trials` is what `tune` takes longer than its own
+trials, each from its start to its end, would fill as many places as there are: so give it a multiple of that number.
+`overhead` is what it takes longer than the loop, and `over_training` than the loop's training loops alone, without the
+start of each run; all are shares.
 
 The shards' pictures are procedural and the VFM's weights random: neither changes what a step does.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -31,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     args.shards = args.shards or prepare(args.work)
     rounds = [{name: in_a_process(args, name) for name in ("loop", "tune")} for _ in range(args.rounds)]
     setting = {name: getattr(args, name) for name in ("recipe", "steps", "trials", "rounds", "concurrent", "set")}
-    common.emit(report(rounds) | {"setting": setting, "machine": common.machine(common.device())}, args.json)
+    about = {"setting": setting, "machine": common.machine(common.device())}
+    common.emit(report(rounds, places(args)) | about, args.json)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,16 +107,25 @@ def tune(recipe: str, sets: list[str]) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "trials": [trial["seconds"] for trial in result["trials"]]}
 
 
-def report(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+def places(args: argparse.Namespace) -> int:
+    """Trials at a time."""
+    return min(args.concurrent or os.cpu_count() or 1, args.trials)
+
+
+def report(rounds: list[dict[str, dict[str, Any]]], at_a_time: int) -> dict[str, Any]:
     """Medians over the rounds.
 
     Returns:
-        `ratio`: the loop's seconds by the sweep's; `overhead` and `over_training`, see above; seconds of both.
+        `ratio`: the loop's seconds by the sweep's; `over_trials`, `overhead` and `over_training`, see above; all
+        seconds.
     """
+    own = [sum(each["tune"]["trials"]) / at_a_time for each in rounds]
+    over_own = [each["tune"]["seconds"] / seconds - 1 for each, seconds in zip(rounds, own, strict=True)]
     ratios = [each["loop"]["seconds"] / each["tune"]["seconds"] for each in rounds]
     training = [each["tune"]["seconds"] / each["loop"]["training"] - 1 for each in rounds]
     return {
         "ratio": round(statistics.median(ratios), 3),
+        "over_trials": round(statistics.median(over_own), 3),
         "overhead": round(statistics.median(1 / ratio - 1 for ratio in ratios), 3),
         "over_training": round(statistics.median(training), 3),
         "rounds": rounds,

@@ -8,8 +8,10 @@ from tuning.space import Space
 
 
 def test_shares():
-    rounds = [{"loop": {"seconds": 100.0, "training": 80.0}, "tune": {"seconds": s}} for s in (105.0, 110.0, 120.0)]
-    told = sweep.report(rounds)
+    loop = {"seconds": 100.0, "training": 80.0}
+    rounds = [{"loop": loop, "tune": {"seconds": s, "trials": [50.0] * 4}} for s in (105.0, 110.0, 120.0)]
+    told = sweep.report(rounds, at_a_time=2)
+    assert told["over_trials"] == 0.1
     assert (told["overhead"], told["over_training"], told["ratio"]) == (0.1, 0.375, 0.909)
 
 
@@ -26,7 +28,7 @@ def test_the_folder_of_runs_is_made(tmp_path, monkeypatch, capsys):
 
     def measured(module: str, *options: str) -> dict:
         seen.append((options[options.index("--work") + 1], work.is_dir()))
-        return {"seconds": 1.0, "training": 1.0}
+        return {"seconds": 1.0, "training": 1.0, "trials": [0.5]}
 
     monkeypatch.setattr(sweep.common, "in_a_process", measured)
     sweep.main(["--shards", "s", "--work", str(work), "--json"])
