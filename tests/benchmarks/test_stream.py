@@ -30,6 +30,7 @@ def read(monkeypatch) -> list[Path]:
     monkeypatch.setattr(stream.common, "prepare", prepared)
     monkeypatch.setattr(stream.common, "in_a_process", in_this_process)
     monkeypatch.setattr(stream, "timed", lambda batches, *others: batches)
+    monkeypatch.setattr(stream, "start_ray", dict)
     for name in ("mmseg_batches", "loop_batches", "our_batches", "in_worker"):
         monkeypatch.setattr(stream, name, loaded)
     return folders
