@@ -1,5 +1,7 @@
 """VFMs: every key of a weight file is accounted for, and timm's model computes what DINOv2 defines."""
 
+import cv2
+import numpy as np
 import pytest
 import timm
 import torch
@@ -8,7 +10,7 @@ from safetensors.torch import save_file
 
 from rein_core import vfms
 from rein_core.backbone import VFMBackbone
-from rein_core.vfms import VFMS, bicubic, load_vfm
+from rein_core.vfms import VFMS, load_vfm
 from rein_core.weights import read_weights
 
 
@@ -21,8 +23,9 @@ def literal_dinov2(state: dict, image: torch.Tensor, depth: int) -> torch.Tensor
     """DINOv2-S/14 (Oquab et al., 2023) from its raw weights, block by block, with 6 heads."""
     x = F.conv2d(image, state["patch_embed.proj.weight"], state["patch_embed.proj.bias"], stride=14)
     side = x.shape[-1]
-    grid = state["pos_embed"][:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
-    positions = bicubic(grid, [side, side]).flatten(2).transpose(1, 2)
+    grids = state["pos_embed"][0, 1:].T.reshape(-1, 37, 37).numpy()
+    resized = [cv2.resize(grid, (side, side), interpolation=cv2.INTER_CUBIC) for grid in grids]
+    positions = torch.from_numpy(np.stack(resized, axis=-1)).flatten(0, 1)
     x = torch.cat([state["cls_token"] + state["pos_embed"][:, :1], x.flatten(2).transpose(1, 2) + positions], dim=1)
     for i in range(depth):
         w = {name.removeprefix(f"blocks.{i}."): v for name, v in state.items() if name.startswith(f"blocks.{i}.")}
@@ -53,9 +56,31 @@ def test_patch_16_features_are_like_those_of_patch_14(weights):
         model, report = load_vfm("dinov2_small", weights, patch_size=patch, img_size=14 * patch)
         resized = F.interpolate(image, size=(14 * patch, 14 * patch), mode="bilinear", align_corners=False)
         with torch.no_grad():
-            features.append(model.eval().forward_intermediates(resized, indices=[11], output_fmt="NLC")[1][0])
+            found = model.eval().forward_intermediates(resized, indices=[11], output_fmt="NLC")[1][0]
+        features.append(found - found.mean(dim=1, keepdim=True))  # all patches of so plain an image are alike
     assert report.resized == ["patch_embed.proj.weight", "pos_embed"]
-    assert F.cosine_similarity(*features, dim=-1).mean() > 0.8
+    alike = F.cosine_similarity(*features, dim=-1).mean()
+    elsewhere = F.cosine_similarity(features[0], features[1].flip(1), dim=-1).mean()
+    assert alike > 0.8 and elsewhere < 0.6, (alike, elsewhere)
+
+
+def test_timms_way_of_resizing(weights):
+    """An enlarged patch gets from the enlarged kernel what it got from the file's (FlexiViT, eq. 4; plain bicubic
+    interpolation gives it more), and positions that are shrunk are smoothed."""
+    state, patch = read_weights(weights), torch.randn(1, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    larger = F.interpolate(patch, size=16, mode="bicubic", antialias=True)
+    expected = F.conv2d(patch, state["patch_embed.proj.weight"]).flatten()
+    found = {}
+    for how in ("timm", "bicubic"):
+        model, report = load_vfm("dinov2_small", weights, patch_size=16, img_size=160, resample=how)
+        assert report.resized == ["patch_embed.proj.weight", "pos_embed"]
+        found[how] = F.conv2d(larger, model.patch_embed.proj.weight.detach()).flatten(), model.pos_embed.detach()
+    torch.testing.assert_close(found["timm"][0], expected, atol=1e-4, rtol=1e-3)
+    assert (found["bicubic"][0] - expected).abs().mean() > 0.05 * expected.abs().mean()
+    grid = state["pos_embed"][:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+    for how, smoothed in (("timm", True), ("bicubic", False)):
+        positions = F.interpolate(grid, size=10, mode="bicubic", antialias=smoothed).flatten(2).transpose(1, 2)
+        torch.testing.assert_close(found[how][1][:, -100:], positions)
 
 
 def test_weights_of_another_model_are_refused(weights, tmp_path):

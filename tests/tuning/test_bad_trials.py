@@ -1,4 +1,5 @@
-"""A real sweep, one trial after the other, of which one diverges; then its best is registered, and retrained."""
+"""A real sweep, one trial after the other, of which one is stopped for what the first three scored, and one diverges;
+then its best is registered, and retrained."""
 
 import json
 from pathlib import Path
@@ -8,7 +9,9 @@ from mlflow import MlflowClient
 
 from pipelines.models import resolve
 
-STEPS, RATE, TOO_HIGH = 6, 3e-3, 1e30
+STEPS, EVERY, TOO_HIGH = 6, 2, 1e30
+RATES, WORSE = [1e-9, 2e-9, 3e-9], 5e-3
+"""In so few steps what hardly changes scores more than what finds out that most is road."""
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +20,8 @@ def swept(streets, tmp_path_factory, run_command) -> tuple[dict, dict]:
     storage = tmp_path_factory.mktemp("bad")
     values = {
         "data.train": streets.game, "data.source_val": streets.game, "tracking.storage": storage, "train.steps": STEPS,
-        "train.validate_every": 2, "tune.max_concurrent": 1, "tune.token_length": [5], "tune.rank": [2],
-        "tune.lr": [RATE, TOO_HIGH],
+        "train.validate_every": EVERY, "tune.max_concurrent": 1, "tune.token_length": [5], "tune.rank": [2],
+        "tune.lr": [*RATES, WORSE, TOO_HIGH], "tune.scheduler": "median", "tune.grace_steps": 2 * EVERY,
     }  # fmt: skip
     argv = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     first = run_command("tune", "tune_token_rank_smoke", "--name", "sweep", *argv)
@@ -36,7 +39,18 @@ def test_the_best_is_retrained_alone(swept, run_command):
     result = run_command("tune", "--resume", swept[0]["sweep_dir"], "--retrain")
     assert result["retrained"]["metrics"]["step"] == STEPS and "registered" not in result
     recipe = json.loads((resolve(result["retrained"]["checkpoint"]) / "recipe.json").read_text())["recipe"]
-    assert recipe["optimizer"]["lr"] == RATE == swept[0]["best"]["lr"]
+    assert recipe["optimizer"]["lr"] == swept[0]["best"]["lr"] and swept[0]["best"]["lr"] in RATES
+
+
+def test_the_median_rule_stops_one_that_is_worse(swept):
+    """At its second validation, with its grace over; the same after a resume."""
+    for result in swept:
+        trials = {trial["lr"]: trial for trial in result["trials"]}
+        assert [trials[rate]["status"] for rate in RATES] == ["FINISHED"] * 3
+        assert trials[WORSE]["status"] == "STOPPED"
+    folder = Path(swept[0]["sweep_dir"])
+    (record,) = (json.loads(file.read_text()) for file in (folder / "trials").glob(f"*lr{WORSE}.json"))
+    assert [told["step"] for told in record["history"]] == [EVERY, 2 * EVERY]
 
 
 def test_one_whose_loss_is_no_number_is_tried_once(swept):
