@@ -259,6 +259,12 @@ class Recipe(Settings):
     tracking: Tracking = Tracking()
     tune: Tune = Tune()
 
+    def validates_after(self, step: int) -> bool:
+        """Whether a run validates after this step: at its intervals, and after its last."""
+        every = self.train.validate_every
+        due = step == self.train.steps or bool(every and step % every == 0)
+        return due and bool(self.data.val or self.data.source_val)
+
     def model_section(self) -> dict[str, Any]:
         """The model section as `rein_core.build_segmentor` takes it."""
         return self.model_dump(mode="json")["model"]

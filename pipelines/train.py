@@ -1,6 +1,7 @@
 """`train`: a recipe → a Ray Train run, tracked in MLflow, that can be killed and resumed."""
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +24,7 @@ from datasets.shards import Shards
 from pipelines import checkout, models, preemption, refusals, resources, tracking
 from pipelines.cluster import connect
 from pipelines.feed import check_feed
-from pipelines.mistakes import Diverged, Mistake
+from pipelines.mistakes import Diverged, Mistake, StopAtMistakes
 from pipelines.recipe import load_recipe
 from pipelines.register import log_model
 from pipelines.runs import Run, alone, best_provenance, last_checkpoint
@@ -102,6 +103,7 @@ def train(
         "data_cpus": share.data_cpus,
         "run_dir": run.folder,
     }
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a run's start and end wait for several of them
     trainer = TorchTrainer(
         worker,
         train_loop_config=config,
@@ -183,17 +185,6 @@ def check_window(segmentor: nn.Module, recipe: Recipe) -> None:
             f"model.test_cfg={dict(test_cfg)}: the model can't predict an image of {size[0]}×{size[1]} "
             f"({one_line(error)}): choose sides that it takes" + (f", multiples of {divisor}" if divisor else "")
         ) from error
-
-
-class StopAtMistakes(UserCallback):
-    """Ends a run whose worker raised a ValueError, such as of damaged data or of a loss that is no number: started
-    again, it would come to the same error. Other failures are tried again."""
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """In Train's controller, which restarts the workers unless this raises an error of its own kind."""
-        for error in worker_exceptions.values():
-            if isinstance(error, ValueError):
-                raise ControllerError(error)
 
 
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:

@@ -20,13 +20,6 @@ from rein_core.ranks import sum_over_ranks
 _READERS = 8
 
 
-def is_due(recipe: Recipe, step: int) -> bool:
-    """Whether a run validates after this step: at its intervals, and after its last."""
-    train, data = recipe.train, recipe.data
-    at_intervals = train.validate_every and step % train.validate_every == 0
-    return bool((data.val or data.source_val) and (at_intervals or step == train.steps))
-
-
 def check_samples(recipe: Recipe, setting: str, sources: list[Shards]) -> None:
     """Reads what `validate` will, which looks at its checksums: a run that validates at its end would fail there, and
     each time that it goes on.

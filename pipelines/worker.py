@@ -28,7 +28,7 @@ from pipelines.settings import Recipe
 from pipelines.terminal import quiet, say
 from pipelines.tracker import Tracker
 from pipelines.trainer_state import TrainerState
-from pipelines.validation import is_due, validate
+from pipelines.validation import validate
 from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
 from rein_core.checkpoint import read_checkpoint, save_checkpoint
@@ -141,7 +141,7 @@ class Loop:
             self.journal.write(step, parts, self.clock, self.state.metrics())
 
     def _validate(self, step: int) -> None:
-        if not is_due(self.recipe, step):
+        if not self.recipe.validates_after(step):
             return
         self._check(step)
         with self.state.averaged():
@@ -155,7 +155,7 @@ class Loop:
         """
         chosen_on = self.recipe.train.keep_best
         score = self.metrics.get("source_mIoU" if chosen_on == "source" else "mIoU")
-        if score is None or not math.isfinite(score) or not is_due(self.recipe, step):
+        if score is None or not math.isfinite(score) or not self.recipe.validates_after(step):
             return {}
         return {"chosen_on": chosen_on, "mIoU": score}
 
@@ -188,7 +188,7 @@ class Loop:
 
     def _checkpoint(self, step: int, now: bool = False) -> None:
         train = self.recipe.train
-        due = step == train.steps or step % train.checkpoint_every == 0 or is_due(self.recipe, step)
+        due = step == train.steps or step % train.checkpoint_every == 0 or self.recipe.validates_after(step)
         if not (now or due):
             return
         self._check(step)

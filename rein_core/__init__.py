@@ -3,6 +3,7 @@
 from rein_core import mmcv_lite
 
 mmcv_lite.install()
+mmcv_lite.import_optimizers()
 
 from rein_core.authors import load_authors  # noqa: E402
 from rein_core.inference import predict_labels, predict_probabilities  # noqa: E402

@@ -16,11 +16,11 @@ from pipelines.runs import RUN_FILE
 from pipelines.settings import Recipe, absolute
 from pipelines.terminal import say
 from tuning.space import Draw, apply, label
+from tuning.tell import METRICS
 
 SWEEP_FILE, TRIALS = "sweep.json", "trials"
 RUNNING, FINISHED, STOPPED, FAILED = "RUNNING", "FINISHED", "STOPPED", "FAILED"
 DIVERGED = "DIVERGED"
-METRICS = {"source": "source_mIoU", "target": "mIoU"}
 _KEPT = ("step", *METRICS.values(), "step_seconds")
 
 

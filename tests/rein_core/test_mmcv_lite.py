@@ -1,5 +1,6 @@
 """mmseg imports with mmcv-lite, a compiled op says what is missing, and a compiled mmcv is left alone."""
 
+import subprocess
 import sys
 
 import pytest
@@ -21,3 +22,16 @@ def test_a_compiled_mmcv_is_left_alone(monkeypatch):
     assert mmcv_lite.NAME not in sys.modules
     monkeypatch.undo()
     assert isinstance(sys.modules[mmcv_lite.NAME], mmcv_lite.Stub)
+
+
+def test_transformers_is_imported_when_it_is_asked_for_and_not_before():
+    code = """
+import sys
+import rein_core
+import mmseg.models, mmengine.optim
+print([name for name in ("transformers", "peft") if name in sys.modules])
+import transformers
+print(transformers.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == ["[]", "transformers"], done.stderr

@@ -6,7 +6,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from pipelines.mistakes import Diverged, Mistake
 from pipelines.recipe import load_recipe, parse_recipe
 from tuning import trial
-from tuning.trial import Tell, run_trial, why_not
+from tuning.tell import Tell
+from tuning.trial import run_trial, why_not
 
 RECIPE = parse_recipe({"train": {"steps": 100, "validate_every": 20}, "data": {"source_val": ["s"]}})
 
