@@ -77,13 +77,17 @@ def result_of(domains: list[Domain], counts: list[Counts], protocol: Protocol) -
     pairs = list(zip(domains, counts, strict=True))
     scores = {domain.name: scores_of(domain, found, protocol) for domain, found in pairs if not domain.corruption}
     result = {"domains": scores, "mean_mIoU": round(float(np.mean([each["mIoU"] for each in scores.values()])), 2)}
-    pooled = _pooled([(domain, found) for domain, found in pairs if not domain.corruption])
+    pooled = _pooled([(domain, found) for domain, found in pairs if not domain.corruption], scores)
     robustness = _robustness(pairs)
     return result | ({"pooled": pooled} if pooled else {}) | ({"robustness": robustness} if robustness else {})
 
 
-def _pooled(pairs: list[tuple[Domain, Counts]]) -> dict[str, Any]:
-    """Conditions of one layout (ACDC's fog, night, rain, snow) as one, from the sum of their confusions."""
+def _pooled(pairs: list[tuple[Domain, Counts]], scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Conditions of one layout (ACDC's fog, night, rain, snow) as one, from the sum of their confusions.
+
+    Args:
+        scores: of each domain.
+    """
     layouts: dict[str, list[tuple[Domain, Counts]]] = {}
     for domain, counts in pairs:
         if domain.shards.manifest.layout != domain.shards.manifest.dataset:
@@ -94,7 +98,10 @@ def _pooled(pairs: list[tuple[Domain, Counts]]) -> dict[str, Any]:
         if len(members) > 1 and conditions:
             total = np.sum([counts.meter().counts.numpy() for _, counts in members], axis=0)
             pooled[layout] = summarize(meter_of(total), members[0][0].space)
-            pooled[layout]["of"] = [domain.name for domain, _ in members]
+            names = [domain.name for domain, _ in members]
+            sizes = dict.fromkeys(scores[name]["resolution"] for name in names)
+            samples = sum(scores[name]["samples"] for name in names)
+            pooled[layout] |= {"of": names, "samples": samples, "resolution": " | ".join(sizes)}
     return pooled
 
 
@@ -124,7 +131,7 @@ def table(result: dict[str, Any]) -> str:
     rows += [[f"**{key}**", *(f"**{cell(d.get(key))}**" for d in domains.values())] for key in (*MEANS, *extras)]
     parts = [markdown([head, ["---"] * len(head), *rows])]
     for name, found in result.get("robustness", {}).items():
-        head = [f"mIoU in %, {name}", "severity 1", "2", "3", "4", "5"]
+        head = [f"mIoU in %, {_column(name, domains[name])}", "severity 1", "2", "3", "4", "5"]
         rows = [[kind, *map(cell, values)] for kind, values in found["kinds"].items()]
         parts.append(markdown([head, ["---"] * len(head), *rows]))
         parts.append(
@@ -134,7 +141,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _column(name: str, scores: dict[str, Any]) -> str:
-    return f"{name} ({scores['samples']}; {scores['resolution']})" if "samples" in scores else name
+    return f"{name} ({scores['samples']}; {scores['resolution']})"
 
 
 def cell(value: float | None) -> str:

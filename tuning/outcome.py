@@ -8,7 +8,12 @@ import pyarrow.fs as pafs
 from mlflow import MlflowClient
 
 from datasets import storage
+from datasets.shards import Shards
 from pipelines import tracking
+from pipelines.evaluation import resolution
+from pipelines.protocol import domain_names, evenly_spread
+from pipelines.scoring import Domain, Protocol
+from pipelines.settings import Recipe
 from pipelines.terminal import say
 from tuning import plots, results
 from tuning.sweep import Sweep
@@ -26,7 +31,7 @@ def conclude(sweep: Sweep) -> dict[str, Any]:
         raise ValueError(f"tune: no trial came to a validation: {best['error'] or 'see the log'}")
     objective = describe(sweep)
     say(results.to_text(table, sweep.metric))
-    say(f"best by {sweep.metric} ({objective['words']}): {best['checkpoint']}")
+    say(f"best by {sweep.metric} ({objective['words']}; {objective['tested']}): {best['checkpoint']}")
     found = {"best": best, "trials": table, "objective": objective}
     found |= {f"pareto_{cost}": [row["run_dir"] for row in results.pareto(table, cost)] for cost in results.COSTS}
     tracking.log_metrics(sweep.mlflow_run_id, {f"best/{sweep.metric}": best["score"]})
@@ -40,7 +45,19 @@ def describe(sweep: Sweep) -> dict[str, Any]:
     data, on = sweep.recipe.data, sweep.recipe.tune.objective
     words = "held-out samples of the source" if on == "source" else "TARGET domains: no test of generalisation any more"
     shards = data.source_val if on == "source" else data.val
-    return {"metric": sweep.metric, "on": on, "shards": shards, "words": words}
+    return {"metric": sweep.metric, "on": on, "shards": shards, "words": words, "tested": _tested(sweep.recipe, shards)}
+
+
+def _tested(recipe: Recipe, uris: list[str]) -> str:
+    """How many samples of each domain gave the scores, and at what size."""
+    every = [Shards(uri) for uri in uris]
+    protocol = Protocol(test_cfg=recipe.model_section().get("test_cfg"))
+    words = []
+    for name, shards in zip(domain_names(every), every, strict=True):
+        indices = evenly_spread(len(shards), recipe.data.val_samples)
+        domain = Domain(name, shards, indices, recipe.test.edge(shards.manifest.dataset))
+        words.append(f"{name}: {len(indices)}, {resolution(domain, protocol)}")
+    return "; ".join(words)
 
 
 def _write(sweep: Sweep, found: dict[str, Any]) -> list[str]:

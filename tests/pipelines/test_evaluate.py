@@ -104,7 +104,9 @@ def test_robustness_is_the_mean_over_kinds_of_the_mean_over_severities(evaluated
     half = 0.005  # of the last digit of what is rounded
     least, most = (found["mPC"] - half) / (found["clean"] + half), (found["mPC"] + half) / (found["clean"] - half)
     assert 100 * least <= found["rPC"] <= 100 * most
-    assert found["clean"] == result["domains"]["camera"]["mIoU"] and "mPC" in evaluation.table(result)
+    tested = f"camera ({result['domains']['camera']['samples']}; {result['domains']['camera']['resolution']})"
+    assert found["clean"] == result["domains"]["camera"]["mIoU"]
+    assert f"| mIoU in %, {tested} | severity 1 |" in evaluation.table(result)
 
 
 def test_mlflow_has_scores_page_and_pictures(evaluated):
@@ -250,7 +252,8 @@ def test_conditions_of_one_data_set_are_also_scored_as_one():
     domains, counts = zip(domain("fog", 10), domain("night", 100), strict=True)
     pooled = evaluation.result_of(list(domains), list(counts), scoring.Protocol())["pooled"]["acdc"]
     assert pooled["IoU"]["road"] == pytest.approx(100 * 110 / 130, abs=0.01)
-    assert pooled["of"] == ["acdc_fog", "acdc_night"]
+    assert pooled["of"] == ["acdc_fog", "acdc_night"] and pooled["samples"] == 2
+    assert pooled["resolution"] == "as stored, 8×8"
 
 
 class _Manifest:

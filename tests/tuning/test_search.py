@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ def test_the_best_trial_is_found(swept):
 def test_the_result_says_that_target_domains_chose(swept, streets, storage):
     assert swept["objective"]["metric"] == "mIoU" and swept["objective"]["shards"] == [streets.camera]
     assert "no test of generalisation" in swept["objective"]["words"]
+    tested = r"camera: 2, short edge 64, \d+×64, windows of 64×64, stride 42"
+    assert re.fullmatch(tested, swept["objective"]["tested"]), swept["objective"]["tested"]
     parent = MlflowClient(f"sqlite:///{storage}/mlflow.db").get_run(swept["mlflow_run_id"])
     assert "no test of generalisation" in parent.data.tags["tune.objective"]
 
