@@ -1,7 +1,8 @@
 """Where a sample's time goes: milliseconds of each part of the training stream, in a loop on one core.
 
 `python -m benchmarks.stream_phases --pairs 2000 --drawn 60 --work DIR --json`, with the pairs and shards of
-`benchmarks.stream`. The floor is what nobody who keeps whole PNG or JPEG files can save: decoding one of them.
+`benchmarks.stream`. `all_columns_ms` is what an image takes to decode whose strips are all wanted, not only a crop's.
+The floor, `whole_file_ms`, is what nobody who keeps whole PNG files can save: decoding one, and its label.
 """
 
 import statistics
@@ -52,8 +53,10 @@ def main(argv: list[str] | None = None) -> None:
         for codec, rounds in runs.items():
             rounds.append(of_parts(folder(work, codec, named), args.samples))
     found = {codec: {part: _median(rounds, part) for part in rounds[0]} for codec, rounds in runs.items()}
+    columns = {codec: all_columns(folder(work, codec, named), args.samples // 4) for codec in CODECS}
     floor = {"PNG": whole_files(folder(work, "raw", named), args.samples // 4)}
-    common.emit({"ms": found, "whole_file_ms": floor, "machine": common.machine(common.device())}, args.json)
+    told = {"ms": found, "all_columns_ms": columns, "whole_file_ms": floor}
+    common.emit(told | {"machine": common.machine(common.device())}, args.json)
 
 
 def _median(rounds: list[dict[str, float]], part: str) -> float:
@@ -88,6 +91,18 @@ def _timed(part: str, function: Callable, spent: dict[str, float]) -> Callable:
             spent[part] += time.perf_counter() - started
 
     return timed
+
+
+def all_columns(uri: Path, samples: int) -> float:
+    """Milliseconds to decode an image, all of it."""
+    shards = Shards(str(uri))
+    spent = 0.0
+    for index in range(min(samples, len(shards))):
+        sample = shards.read(index)
+        started = time.perf_counter()
+        sample.columns(0, sample.width)
+        spent += time.perf_counter() - started
+    return round(1000 * spent / min(samples, len(shards)), 2)
 
 
 def whole_files(raw: Path, count: int) -> float:

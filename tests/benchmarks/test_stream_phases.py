@@ -19,3 +19,16 @@ def test_parts_add_up_and_a_slow_one_shows(streets, monkeypatch):
     assert found["decode image"] > 29 and found["colours"] > 59 and found["resize image"] < found["decode image"]
     assert sum(ms for part, ms in found.items() if part != "whole") == pytest.approx(found["whole"])
     assert set(found) == {*stream_phases.PARTS, "rest", "whole"}
+
+
+def test_all_columns_are_asked_for(streets, monkeypatch):
+    """And nothing else is timed."""
+    columns, asked = Sample.columns, []
+
+    def slow(sample: Sample, left: int, right: int) -> object:
+        asked.append((left, right - sample.width))
+        time.sleep(0.03)
+        return columns(sample, left, right)
+
+    monkeypatch.setattr(Sample, "columns", slow)
+    assert 30 <= stream_phases.all_columns(streets.game, 3) < 60 and asked == [(0, 0)] * 3
