@@ -32,7 +32,9 @@ def assumed(default: Any, source: str) -> Any:
 class Inputs:
     """What the model knows. MB are 10^6 bytes, prices dollars an hour."""
 
-    step_ms: float = assumed(60.0, "forward, loss, backward, update on one GPU: a target, see this page's top")
+    step_ms: float = measured(
+        127.0, "DINOv2-L, bf16, batch 4, without the update, one H100: docs/speed.md, 060bd99 (another: 166)"
+    )
     images_per_step: int = assumed(4, "a GPU: the published batch of 4, on each")
     backward_share: float = assumed(0.46, "of the step; that of DINOv2-S on two CPU cores, for want of a GPU's")
     overlap: float = assumed(0.8, "share of the backward pass in which gradients travel; 0: they wait for its end")
@@ -43,9 +45,9 @@ class Inputs:
     gpu_nic_gbit: float = assumed(100.0, "Gbit/s a GPU node that NCCL can use over TCP; p5 has 3200 through EFA")
     hop_us: float = assumed(10.0, "latency of one hop of the ring")
     decode_ms: float = measured(
-        17.2, "CPU an image, zstd, AMD EPYC: python -m benchmarks.stream, c5a3841 (jpeg95: 16.7)"
+        10.3, "CPU an image, zstd, AMD EPYC: python -m benchmarks.stream, 1a1f5c9 (jpeg95: 7.8)"
     )
-    ray_ms: float = measured(4.1, "CPU an image that Ray adds: the same (jpeg95: 6.1)")
+    ray_ms: float = measured(1.1, "CPU an image that Ray adds: the same (jpeg95: 1.3)")
     crop_mb: float = measured(1.049, "512×512 pixels, three bytes of image and one of label")
     image_mb: float = measured(1.6, "a shard's bytes an image, zstd, synthetic GTAV-size frames (jpeg95: 0.36)")
     reads_per_image: float = measured(2.6, "one, and two to open a file, which 4 of 5 samples need: tests/benchmarks")

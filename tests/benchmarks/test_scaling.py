@@ -28,15 +28,16 @@ from pipelines import ingest_plan  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "scaling.md").read_text()
-ALONE = replace(Inputs(), gpus_per_node=1)
+BY_HAND = replace(Inputs(), step_ms=60.0)
+ALONE = replace(BY_HAND, gpus_per_node=1)
 IDEAL = replace(
-    Inputs(), jitter_ms=0.0, gradient_mb=0.0, gpu_nic_gbit=1e6, cpu_nic_gbit=1e6, most_cpu_nodes=10**6, store_reads=1e9,
+    BY_HAND, jitter_ms=0.0, gradient_mb=0.0, gpu_nic_gbit=1e6, cpu_nic_gbit=1e6, most_cpu_nodes=10**6, store_reads=1e9,
     store_gbytes=1e6,
 )  # fmt: skip
 
 
 def test_one_gpu_runs_at_the_rate_of_its_step():
-    one = at(1, Inputs())
+    one = at(1, BY_HAND)
     assert one.images_per_second == pytest.approx(4 / 0.060)
     assert (one.efficiency, one.limit, one.all_reduce_ms) == (1.0, "GPU", 0.0)
 
@@ -53,7 +54,7 @@ def test_the_ring_sends_two_n_minus_one_nths_of_the_gradients(gpus, share):
 
 
 def test_within_a_node_gradients_take_the_fast_link():
-    assert all_reduce_ms(8, Inputs()) < all_reduce_ms(16, Inputs()) / 10
+    assert all_reduce_ms(8, BY_HAND) < all_reduce_ms(16, BY_HAND) / 10
 
 
 def test_the_backward_pass_hides_gradients_as_far_as_they_overlap():
@@ -88,7 +89,7 @@ def test_the_store_can_be_the_limit():
 
 
 def test_a_cpu_node_is_bound_by_its_cores_or_its_network():
-    local = replace(Inputs(), decode_ms=20.0, ray_ms=5.0, reads_per_image=0.0, connection_mbytes=1e9)
+    local = replace(BY_HAND, decode_ms=20.0, ray_ms=5.0, reads_per_image=0.0, connection_mbytes=1e9)
     assert cpu_node_rate(local) == pytest.approx(16 / 0.025)
     assert cpu_node_rate(replace(local, cpu_nic_gbit=1.6)) == pytest.approx(200 / 1.6)
 
@@ -102,13 +103,13 @@ def test_more_gpus_are_faster_and_less_efficient():
 
 def test_waiting_for_reads_takes_tasks_and_not_gpu_time():
     """With one read an image instead of 2.6, fewer tasks feed the same GPUs."""
-    slow, fast = at(8, Inputs()), at(8, replace(Inputs(), reads_per_image=1.0))
+    slow, fast = at(8, BY_HAND), at(8, replace(BY_HAND, reads_per_image=1.0))
     assert fast.images_per_second == slow.images_per_second
     assert fast.tasks_per_gpu < 0.7 * slow.tasks_per_gpu
 
 
 def test_beside_the_gpus_there_are_no_cpu_nodes_to_pay_for():
-    beside = replace(Inputs(), beside=True)
+    beside = replace(BY_HAND, beside=True)
     point = at(8, beside)
     assert point.cpu_nodes == 0
     assert point.dollars_per_hour == pytest.approx(8 * 6.88 + 0.38)
@@ -116,7 +117,7 @@ def test_beside_the_gpus_there_are_no_cpu_nodes_to_pay_for():
 
 
 def test_cost_is_that_of_all_nodes():
-    point = at(1, Inputs())
+    point = at(1, BY_HAND)
     assert point.dollars_per_hour == pytest.approx(6.88 + 0.82 * point.cpu_nodes + 0.38)
     assert point.dollars_per_million == pytest.approx(point.dollars_per_hour / (4 / 0.060 * 3600) * 1e6)
 
@@ -163,7 +164,7 @@ def test_tables_and_json(capsys):
     values = json.loads(last)
     assert values["ratio"].keys() == {"1", "8"} and values["ratio"]["1"] == 1.0
     assert values["inputs"]["step_ms"] == 50 and [point["gpus"] for point in values["points"]] == [1, 8]
-    assert "| `--step-ms` | 50 | given | default: 60 |" in tables
+    assert "| `--step-ms` | 50 | given | default: 127 |" in tables
     assert sum("| measured |" in line for line in tables) == 6
 
 
