@@ -190,7 +190,6 @@ def test_a_model_is_registered_and_found(server, sign_in, tmp_path, run_command)
     assert found.read_bytes() == (tmp_path / "checkpoint" / WEIGHTS).read_bytes()
 
 
-@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
 def test_a_run_its_model_and_its_scores_go_through_the_server(server, sign_in, streets, tmp_path, start_command):
     """With an address, a name and a password in the environment; and the password stays there."""
     sign_in("ada")
