@@ -45,9 +45,9 @@ class Inputs:
     gpu_nic_gbit: float = assumed(100.0, "Gbit/s a GPU node that NCCL can use over TCP; p5 has 3200 through EFA")
     hop_us: float = assumed(10.0, "latency of one hop of the ring")
     decode_ms: float = measured(
-        10.3, "CPU an image, zstd, AMD EPYC: python -m benchmarks.stream, 1a1f5c9 (jpeg95: 7.8)"
+        10.3, "CPU an image, zstd, AMD EPYC: python -m benchmarks.stream, 1a1f5c9 (jpeg95: 8.4)"
     )
-    ray_ms: float = measured(1.1, "CPU an image that Ray adds: the same (jpeg95: 1.3)")
+    ray_ms: float = measured(1.1, "CPU an image that Ray adds: the same (jpeg95: 0.6)")
     crop_mb: float = measured(1.049, "512×512 pixels, three bytes of image and one of label")
     image_mb: float = measured(1.6, "a shard's bytes an image, zstd, synthetic GTAV-size frames (jpeg95: 0.36)")
     reads_per_image: float = measured(2.6, "one, and two to open a file, which 4 of 5 samples need: tests/benchmarks")
