@@ -163,7 +163,7 @@ def keep_best(folder: str, checkpoint: Path, patience_seconds: float) -> bool:
     finds it again when it goes on from the checkpoint before.
     """
     _, provenance = read_checkpoint(checkpoint)
-    if not provenance.get("mIoU", -1.0) > best_score(folder, patience_seconds):
+    if "mIoU" not in provenance or not provenance["mIoU"] > best_score(folder, patience_seconds):
         return False
     files, path = _patient(storage.join(folder, BEST), patience_seconds)
     files.create_dir(path)

@@ -185,8 +185,10 @@ class Scorer:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
         """`domain` and `index` of samples → the rows of `score` beside them."""
-        places = zip(map(self.domains.__getitem__, batch["domain"]), batch["index"].tolist(), strict=True)
-        rows = [score(self.segmentor, domain, domain.sample(index), self.protocol) for domain, index in places]
+        domains = [self.domains[place] for place in batch["domain"]]
+        samples = [domain.sample(index) for domain, index in zip(domains, batch["index"].tolist(), strict=True)]
+        chosen = zip(domains, samples, strict=True)
+        rows = [score(self.segmentor, domain, sample, self.protocol) for domain, sample in chosen]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         return {"domain": batch["domain"], "index": batch["index"]} | columns
 

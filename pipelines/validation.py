@@ -45,24 +45,35 @@ def _samples(recipe: Recipe, shards: Shards) -> list[int]:
     return sorted({*scored, *evenly_spread(len(shards), recipe.train.pictures)})
 
 
+def domains_of(recipe: Recipe, uris: list[str]) -> list[Domain]:
+    """These shards as a run validates on them."""
+    every = [Shards(uri) for uri in uris]
+    return [
+        Domain(
+            name,
+            shards,
+            evenly_spread(len(shards), recipe.data.val_samples),
+            recipe.test.edge(shards.manifest.dataset),
+        )
+        for name, shards in zip(domain_names(every), every, strict=True)
+    ]
+
+
 def validate(
     segmentor: nn.Module, recipe: Recipe, rank: int, world_size: int, step: int, tracker: Tracker | None
 ) -> dict[str, float]:
     """Scores of each domain under their MLflow names, and the means `mIoU` over data.val and `source_mIoU` over
     data.source_val; the same on every rank, in percent."""
     segmentor.eval()
-    target, source = ([Shards(uri) for uri in uris] for uris in (recipe.data.val, recipe.data.source_val))
-    names, metrics = domain_names(target + source), {}
-    for name, shards in zip(names, target + source, strict=True):
-        indices, edge = evenly_spread(len(shards), recipe.data.val_samples), recipe.test.edge(shards.manifest.dataset)
-        domain = Domain(name, shards, indices, edge)
+    domains, metrics = domains_of(recipe, recipe.data.val + recipe.data.source_val), {}
+    for domain in domains:
         meter = meter_of_samples(segmentor, domain, domain.indices[rank::world_size])
         meter.counts.copy_(sum_over_ranks(meter.counts.to(next(segmentor.parameters()).device)))
-        metrics |= flat_metrics("val", name, summarize(meter, domain.space))
+        metrics |= flat_metrics("val", domain.name, summarize(meter, domain.space))
         if tracker:
-            _draw(segmentor, domain, evenly_spread(len(shards), recipe.train.pictures), step, tracker)
-    scores = [metrics[f"val/{name}/mIoU"] for name in names]
-    parts = {"mIoU": scores[: len(target)], "source_mIoU": scores[len(target) :]}
+            _draw(segmentor, domain, evenly_spread(len(domain.shards), recipe.train.pictures), step, tracker)
+    scores, targets = [metrics[f"val/{domain.name}/mIoU"] for domain in domains], len(recipe.data.val)
+    parts = {"mIoU": scores[:targets], "source_mIoU": scores[targets:]}
     metrics |= {name: float(np.mean(values)) for name, values in parts.items() if values}
     if tracker:
         tracker.metrics(metrics, step)

@@ -8,13 +8,12 @@ import pyarrow.fs as pafs
 from mlflow import MlflowClient
 
 from datasets import storage
-from datasets.shards import Shards
 from pipelines import tracking
 from pipelines.evaluation import resolution
-from pipelines.protocol import domain_names, evenly_spread
-from pipelines.scoring import Domain, Protocol
+from pipelines.scoring import Protocol
 from pipelines.settings import Recipe
 from pipelines.terminal import say
+from pipelines.validation import domains_of
 from tuning import plots, results
 from tuning.sweep import Sweep
 
@@ -29,8 +28,8 @@ def conclude(sweep: Sweep) -> dict[str, Any]:
     best = table[0]
     if best["score"] is None:
         raise ValueError(f"tune: no trial came to a validation: {best['error'] or 'see the log'}")
-    objective = describe(sweep)
     say(results.to_text(table, sweep.metric))
+    objective = describe(sweep)  # opens shards, and the table is seen though their store be away
     say(f"best by {sweep.metric} ({objective['words']}; {objective['tested']}): {best['checkpoint']}")
     found = {"best": best, "trials": table, "objective": objective}
     found |= {f"pareto_{cost}": [row["run_dir"] for row in results.pareto(table, cost)] for cost in results.COSTS}
@@ -50,14 +49,10 @@ def describe(sweep: Sweep) -> dict[str, Any]:
 
 def _tested(recipe: Recipe, uris: list[str]) -> str:
     """How many samples of each domain gave the scores, and at what size."""
-    every = [Shards(uri) for uri in uris]
     protocol = Protocol(test_cfg=recipe.model_section().get("test_cfg"))
-    words = []
-    for name, shards in zip(domain_names(every), every, strict=True):
-        indices = evenly_spread(len(shards), recipe.data.val_samples)
-        domain = Domain(name, shards, indices, recipe.test.edge(shards.manifest.dataset))
-        words.append(f"{name}: {len(indices)}, {resolution(domain, protocol)}")
-    return "; ".join(words)
+    return "; ".join(
+        f"{domain.name}: {len(domain.indices)}, {resolution(domain, protocol)}" for domain in domains_of(recipe, uris)
+    )
 
 
 def _write(sweep: Sweep, found: dict[str, Any]) -> list[str]:
