@@ -29,10 +29,11 @@ def connect() -> None:
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a local Ray listens on loopback only
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # it waits for the node to be drained
     ray.init(
         address="local",
         object_store_memory=store_bytes(torch.cuda.device_count(), os.cpu_count() or 1),
-        include_dashboard=None,
+        include_dashboard=True,  # Ray Train asks it for controllers that died, whose workers' places it frees
         logging_level=logging.ERROR,
         log_to_driver=True,
         runtime_env={"env_vars": workers},
