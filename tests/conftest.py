@@ -14,11 +14,13 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from ray.cluster_utils import Cluster
 
 from datasets.sample import Sample
 from datasets.shards import read_manifest, write_file, write_manifest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +55,21 @@ def free_port() -> Callable[[], int]:
             return probe.getsockname()[1]
 
     return find
+
+
+@pytest.fixture
+def start_cluster(monkeypatch) -> Iterator[Callable[[int], Cluster]]:
+    """Starts a Ray of several raylets on loopback whose head offers so many CPUs; nodes can be added and killed."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with contextlib.ExitStack() as at_the_end:
+
+        def start(num_cpus: int) -> Cluster:
+            made = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, "include_dashboard": False})
+            at_the_end.callback(made.shutdown)
+            return made
+
+        yield start
 
 
 @contextlib.contextmanager

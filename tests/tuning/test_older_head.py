@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def head(monkeypatch) -> Iterator[Cluster]:
+def head(monkeypatch, start_cluster) -> Cluster:
     """Started without MLFLOW_TRACKING_URI."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield made
-    made.shutdown()
+    return start_cluster(2)
 
 
 def test_trials_log_where_the_command_does(streets, tmp_path, head):
