@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from datasets.sample import one_line
 from pipelines.terminal import say
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
@@ -49,7 +50,8 @@ class Sender:
                 call()
             except Exception as error:  # whatever a client raises while its server is away
                 if not wait:
-                    say(f"warning: {self.what} does not answer, its results wait: {str(error).splitlines()[0]}")
+                    reason = one_line(error) or type(error).__name__
+                    say(f"warning: {self.what} does not answer, its results wait: {reason}")
                 self.in_vain = True
                 wait = min(max(2 * wait, _FIRST_WAIT), _LONGEST_WAIT)
                 time.sleep(wait)

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 
 import numpy as np
 from mlflow import MlflowClient
@@ -16,7 +17,9 @@ from pipelines.sender import Sender
 from pipelines.terminal import say
 
 _LAST_WAIT = 60
-_HOPELESS = (*UNKNOWN, "BAD_REQUEST")
+_DOUBTFUL, _TRIES = "BAD_REQUEST", 3
+"""A refusal, or what MLflow's database says while it fails over: tried again so often."""
+_HOPELESS = (*UNKNOWN, _DOUBTFUL)
 
 Numbers = tuple[dict[str, float], int, int]
 """Values, their step, and when they were measured."""
@@ -71,6 +74,8 @@ class Tracker:
                 if error.error_code not in _HOPELESS:
                     raise
                 refused[metric.key] = error
+        if len(refused) == len(metrics):
+            raise next(iter(refused.values()))
         if refused:
             say(f"warning: MLflow refuses a result, {', '.join(refused)}: {next(iter(refused.values()))}")
 
@@ -115,11 +120,14 @@ class Tracker:
             say(f"warning: MLflow did not answer for {_LAST_WAIT} s: {lost}")
 
     def _send(self, sender: Sender, call: Callable[[], object]) -> None:
+        doubts = count(1)
+
         def attempt() -> None:
             try:
                 call()
             except MlflowException as error:
-                if error.error_code not in _HOPELESS:
+                doubted = error.error_code == _DOUBTFUL and next(doubts) < _TRIES
+                if doubted or error.error_code not in _HOPELESS:
                     raise ConnectionError(refusal(error, self.address) or str(error)) from error
                 say(f"warning: MLflow refuses a result: {error}")
 

@@ -18,6 +18,7 @@ from pipelines.refusals import UNKNOWN, asking, at_once, check_address, refusal,
 from pipelines.settings import Recipe
 
 _LONGEST_PARAM = 500
+_JOBS_COPY = "/_ray_pkg_"
 PARENT = "mlflow.parentRunId"
 RESUMED = "commit.resumed"
 
@@ -78,7 +79,16 @@ def _artifacts(uri: str) -> str | None:
 
 
 def place(recipe: Recipe) -> dict[str, Any]:
-    """Where a recipe's results go, as arguments of `configure`."""
+    """Where a recipe's results go, as arguments of `configure`.
+
+    Raises:
+        ValueError: into a job's copy of the checkout, which goes with the job.
+    """
+    if _JOBS_COPY in recipe.tracking.storage:
+        raise ValueError(
+            f"tracking.storage={recipe.tracking.storage} is in a job's copy of the checkout, which goes with it: name "
+            "a folder that all nodes see, from the root, or an object store's s3://…"
+        )
     return recipe.tracking.model_dump(include={"storage", "experiment", "offline"})
 
 

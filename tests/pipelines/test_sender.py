@@ -19,6 +19,17 @@ def test_a_call_that_fails_is_in_vain_until_one_arrives():
     assert sender.flush(30) and not sender.in_vain
 
 
+def test_an_error_without_words_stops_nothing(capsys):
+    sender, errors = Sender("a server"), [TimeoutError()]
+
+    def call() -> None:
+        if errors:
+            raise errors.pop()
+
+    sender.send(call)
+    assert sender.flush(30) and "its results wait: TimeoutError" in capsys.readouterr().err
+
+
 def test_a_call_that_takes_long_is_in_vain_after_it_was_waited_for():
     back, sender = threading.Event(), Sender("a silent server")
     sender.send(back.wait)

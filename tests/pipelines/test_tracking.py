@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from pipelines import refusals, tracking
 from pipelines import tracker as tracker_module
@@ -27,6 +29,13 @@ def test_each_storage_has_its_own_store(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mine.db")
     tracking.configure(str(tmp_path / "c"))
     assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/mine.db"
+
+
+def test_results_are_not_left_in_a_jobs_copy_of_the_checkout():
+    """Where a relative folder of a submitted job is. Ray removes it."""
+    copy = "/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef/runs"
+    with pytest.raises(ValueError, match="tracking.storage=.* is in a job's copy of the checkout.*all nodes see"):
+        tracking.place(parse_recipe({"tracking": {"storage": copy}}))
 
 
 def test_artifacts_lie_beside_a_file_of_the_users_choice(tmp_path, monkeypatch):
@@ -97,6 +106,30 @@ def test_a_number_that_is_refused_takes_no_others_with_it(tmp_path, capsys):
     assert tracker.client.get_run(tracker.run_id).data.metrics == {"val/a/mIoU": 52.0, "mIoU": 40.0}
     assert [m.step for m in tracker.client.get_metric_history(tracker.run_id, "val/a/mIoU")] == [1, 2]
     assert capsys.readouterr().err.count("MLflow refuses a result, val//data/b/mIoU, val/(c): ") == 2
+
+
+@pytest.mark.parametrize(("times", "arrive"), [(2, True), (9, False)])
+def test_a_database_that_is_unwell_for_a_moment_costs_no_numbers(tmp_path, capsys, monkeypatch, times, arrive):
+    """MLflow calls it a bad request, as it calls what it will never take."""
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    tracker = Tracker(**tracking.worker_arguments(recipe, tracking.create_run("first", recipe)))
+    left, log_batch = [MlflowException("read-only", error_code=BAD_REQUEST)] * 3 * times, tracker.client.log_batch
+
+    def unwell(*args, **kwargs) -> None:
+        if left:
+            raise left.pop()
+        log_batch(*args, **kwargs)
+
+    monkeypatch.setattr(tracker.client, "log_batch", unwell)
+    monkeypatch.setattr("pipelines.sender._FIRST_WAIT", 0.01)
+    tracker.metrics({"loss": 1.0, "lr": 2.0}, 1)
+    assert tracker.flush(20)
+    left.clear()
+    tracker.metrics({"loss": 3.0}, 2)
+    tracker.finish()
+    steps = [metric.step for metric in tracker.client.get_metric_history(tracker.run_id, "loss")]
+    assert steps == ([1, 2] if arrive else [2])
+    assert ("MLflow refuses a result" in capsys.readouterr().err) != arrive
 
 
 def test_numbers_arrive_where_pictures_can_not(tmp_path, capsys, monkeypatch):
