@@ -3,15 +3,17 @@
 import logging
 import math
 import os
+import time
 from pathlib import Path
 
 import ray
 import torch
 
-from pipelines.terminal import quiet
+from pipelines.terminal import quiet, say
 
 ROOT = Path(__file__).resolve().parent.parent
 _GIBIBYTE = 1 << 30
+_ROUNDING = 0.01
 _GPUS_A_GIBIBYTE, _CPUS_A_GIBIBYTE = 2, 8  # a rank may hold 400 MiB of batches, or 85 for each CPU that decodes
 
 
@@ -38,6 +40,17 @@ def connect() -> None:
         log_to_driver=True,
         runtime_env={"env_vars": workers},
     )
+
+
+def wait_for_cpus(cpus: float) -> None:
+    """Until so many are free on the cluster: a run whose workers are placed between another's workers and its decoding
+    could leave neither a CPU that decodes."""
+    told = False
+    while ray.available_resources().get("CPU", 0.0) < cpus - _ROUNDING:
+        if not told:
+            say(f"waiting for {cpus:g} CPUs: other work on this cluster holds too many")
+        told = True
+        time.sleep(1)
 
 
 def store_bytes(gpus: int, cpus: int) -> int:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from pipelines.settings import Recipe
 
-_PER_NODE = 0.6
+_OF_WORKERS = 0.6
+"""Of the CPUs, where there are no GPUs: two runs can't hold them all, and wait for ever for one to decode."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class Resources:
         """Whether workers train on a GPU."""
         return "GPU" in self.worker
 
+    def least_cpus(self, workers: int) -> float:
+        """What so many workers and one task that decodes for them hold."""
+        return workers * self.worker["CPU"] + min(1.0, self.data_cpus)
+
 
 def share(
     recipe: Recipe, nodes: list[dict[str, float]], concurrent: int = 1, gpus_per_worker: float = 1.0
 ) -> Resources:
-    """Splits the cluster: a GPU and a CPU a worker, or as much of both, where there are GPUs, else half of the CPUs for
-    all workers.
+    """Splits the cluster: a GPU and a CPU a worker, or as much of both, where there are GPUs, else three fifths of the
+    CPUs for all workers.
 
     The rest decodes: Ray Data would wait for ever, in silence, if the workers held every CPU.
 
@@ -100,7 +105,7 @@ def _without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: int) -> 
     if recipe.train.min_workers:
         return _elastic_without(recipe, nodes, concurrent)
     workers, cpus = recipe.train.num_workers * concurrent, _cpus(nodes)
-    worker_cpus, threads = on_cpus(nodes, workers, 0.5)
+    worker_cpus, threads = on_cpus(nodes, workers, _OF_WORKERS)
     left = (cpus - worker_cpus * workers) / workers
     data_cpus = round(min(left, recipe.data.cpus_per_worker or left), 2)
     return _checked(Resources({"CPU": worker_cpus}, data_cpus, threads), workers, nodes)
@@ -133,9 +138,9 @@ def _elastic_without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: 
             f"the {len(sizes)} nodes with CPUs: set fewer"
         )
     smallest = sizes[:most][-1]
-    left = round((1 - _PER_NODE) * smallest, 2)
+    left = round((1 - _OF_WORKERS) * smallest, 2)
     data_cpus = min(left, recipe.data.cpus_per_worker or left)
-    share = Resources({"CPU": round(_PER_NODE * smallest, 2)}, data_cpus, threads=max(1, int(smallest)))
+    share = Resources({"CPU": round(_OF_WORKERS * smallest, 2)}, data_cpus, threads=max(1, int(smallest)))
     return _checked(share, most, nodes)
 
 

@@ -22,9 +22,10 @@ from datasets import overlap
 from datasets.sample import Damaged, one_line
 from datasets.shards import Shards
 from pipelines import checkout, models, preemption, refusals, resources, tracking
-from pipelines.cluster import connect
+from pipelines.cluster import connect, wait_for_cpus
 from pipelines.feed import check_feed
 from pipelines.mistakes import Diverged, Mistake, StopAtMistakes
+from pipelines.optimizer import build_optimizer
 from pipelines.recipe import load_recipe
 from pipelines.register import log_model
 from pipelines.runs import Run, alone, best_provenance, last_checkpoint
@@ -92,6 +93,8 @@ def train(
     connect()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     share = resources.share(recipe, nodes, concurrent, gpus_per_worker)
+    if concurrent == 1 and not share.use_gpu:
+        wait_for_cpus(share.least_cpus(recipe.train.min_workers or recipe.train.num_workers))
     run = run or Run.create(recipe, parent_run_id, name)
     say(f"run {run.folder}  (MLflow run {run.mlflow_run_id})")
     started = time.time()
@@ -144,6 +147,7 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     unseen, held_out = ([Shards(uri) for uri in uris] for uris in (recipe.data.val, recipe.data.source_val))
     _tell_of_shared(held_out, trained_on)
     segmentor = build_for_training(recipe)
+    build_optimizer(segmentor, recipe.optimizer, recipe.train.steps)
     trained = sum(p.numel() for p in segmentor.parameters() if p.requires_grad)
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")

@@ -1,10 +1,25 @@
-"""A Ray of this machine's own."""
+"""A Ray of this machine's own, and one that others work on."""
+
+from itertools import chain, repeat
 
 import pytest
+import ray
 
+from pipelines import cluster
 from pipelines.cluster import store_bytes
 
 
 @pytest.mark.parametrize(("gpus", "cpus", "gibibytes"), [(0, 2, 1), (2, 8, 1), (3, 4, 2), (8, 16, 4), (8, 64, 8)])
 def test_the_object_store_grows_with_what_decodes_and_trains(gpus, cpus, gibibytes):
     assert store_bytes(gpus, cpus) == gibibytes << 30
+
+
+def test_a_run_waits_for_cpus_that_others_hold(monkeypatch, capsys):
+    """And says so once. Ray names no CPU where all are held."""
+    free = chain([{}, {"CPU": 0.8}], repeat({"CPU": 2.0}))
+    monkeypatch.setattr(ray, "available_resources", lambda: next(free))
+    monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
+    cluster.wait_for_cpus(2.0)
+    assert capsys.readouterr().err.count("waiting for 2 CPUs") == 1
+    cluster.wait_for_cpus(2.0)
+    assert not capsys.readouterr().err

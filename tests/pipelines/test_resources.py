@@ -48,8 +48,15 @@ def test_a_worker_takes_no_more_than_the_node_that_holds_it():
     assert share(recipe(1), [{"CPU": 8.0}] * 3).worker == {"CPU": 8.0}
     assert share(recipe(1), [{"CPU": 8.0}] * 3).threads == 8
     assert on_cpus([{"CPU": 16.0}] * 2, 1, 0.6) == (16.0, 16)
-    assert share(recipe(3), [{"CPU": 3.0}] * 2 + [{"CPU": 2.0}]).worker == {"CPU": 1.33}
-    assert share(recipe(3), [{"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 32.0}]).worker == {"CPU": 6.0}
+    assert share(recipe(3), [{"CPU": 3.0}] * 2 + [{"CPU": 2.0}]).worker == {"CPU": 1.6}
+    assert share(recipe(3), [{"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 32.0}]).worker == {"CPU": 7.2}
+
+
+@pytest.mark.parametrize("cpus", [2.0, 3.0, 16.0])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_workers_of_two_runs_never_fit_beside_one_another(cpus, workers):
+    """They would hold all that decodes for both."""
+    assert 2 * workers * share(recipe(workers), [{"CPU": cpus}]).worker["CPU"] > cpus
 
 
 def test_a_head_without_cpus_holds_no_worker():

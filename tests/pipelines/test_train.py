@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import mlflow
@@ -43,6 +44,8 @@ def test_a_run_leaves_a_checkpoint_of_trained_parameters_only(trained):
     assert torch.load(folder / "trainer.pt", weights_only=True)["step"] == 6
     assert json.loads((folder / "recipe.json").read_text())["provenance"]["vfm"]["digest"] == "random:0"
     assert resolve(trained["run_dir"]) == folder
+    others = Path(tempfile.gettempdir()).glob("checkpoint-*/recipe.json")
+    assert not [file for file in others if str(trained["storage"]) in file.read_text()]
 
 
 def test_a_run_is_tracked(trained):
@@ -215,6 +218,7 @@ def test_only_what_may_be_otherwise_next_time_is_tried_again(streets, tmp_path, 
     ("change", "words"),
     [
         ({"data.train": ""}, "data.train is empty"),
+        ({"optimizer.warmup_steps": 6}, "optimizer.warmup_steps=6 must be below train.steps=6"),
         ({"data.train": "/nowhere"}, "shards /nowhere"),
         ({"model.vfm.weights": "/nowhere.pth"}, r"no file /nowhere\.pth"),
         ({"model.vfm.weights": "ftpx://nowhere/w.pth"}, r"ftpx://nowhere/w\.pth: nothing reads ftpx://"),
