@@ -112,9 +112,9 @@ class Streamed(Loop):
         self.ends.append(time.perf_counter())
         return losses
 
-    def _checkpoint(self, step: int, now: bool = False) -> None:
+    def _checkpoint(self, step: int, now: bool = False, unscored: bool = False) -> None:
         before = self.clock.total["checkpoint"]
-        super()._checkpoint(step, now)
+        super()._checkpoint(step, now, unscored)
         waited = self.clock.total["checkpoint"] - before
         if waited:
             self.reports.append({"step": step, "waited": waited, "at": time.time()})

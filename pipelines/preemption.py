@@ -15,29 +15,29 @@ from pipelines.terminal import say
 EXIT_CODE = 128 + signal.SIGTERM
 _ASKED, _SAVED = "stop-asked.json", "stop-saved.json"
 _PATIENCE = 120
-_LOOK_SECONDS, _AWAY_SECONDS = 1.0, 30.0
+_LOOK_SECONDS = 1.0
 
 
 class Bell:
-    """Tells a worker whether its run should stop. It looks once a second: in an object store a look takes time.
+    """Tells a worker whether its run should stop. A thread looks once a second: in an object store a look takes time.
 
     Args:
         folder: the run's.
     """
 
     def __init__(self, folder: str):
-        self.folder, self.rang, self.looked = folder, False, 0.0
+        self.folder, self.rang = folder, False
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def rings(self) -> bool:
         """Whether the run should stop."""
-        now = time.monotonic()
-        if not self.rang and now >= self.looked + _LOOK_SECONDS:
-            self.looked = now
-            try:
-                self.rang = storage.size(self.folder, _ASKED) is not None
-            except OSError:  # a store that is away has nothing to say, and takes seconds to say so
-                self.looked = time.monotonic() + _AWAY_SECONDS
         return self.rang
+
+    def _listen(self) -> None:
+        while not self.rang:
+            time.sleep(_LOOK_SECONDS)
+            with suppress(OSError):  # a store that is away has nothing to say
+                self.rang = storage.size(self.folder, _ASKED) is not None
 
 
 def saved(folder: str, step: int) -> None:
@@ -103,7 +103,7 @@ def killed_if_interrupted(run_id: str) -> Iterator[None]:
 def _wait_until_saved(folder: str, last_step: int) -> int | None:
     deadline, asked = time.monotonic() + _PATIENCE, False
     while time.monotonic() < deadline:
-        with suppress(OSError, ValueError):  # the store may be away for a while, or Ray be writing
+        with suppress(Exception):  # the store may be away for a while, or Ray be writing; nothing may escape from here
             if not asked:
                 storage.write_json(folder, _ASKED, {})
                 asked = True

@@ -22,6 +22,8 @@ from rein_core.checkpoint import RECIPE, WEIGHTS, read_checkpoint
 
 RUN_FILE = "run.json"
 BEST = "best"
+UNSCORED = "_unscored"
+"""Ends a checkpoint's name where the run was stopped before its validation was done. That comes when it goes on."""
 _LOCK = "train.lock"
 MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
 MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "data.skip_damaged", "tracking", "tune")
@@ -111,6 +113,15 @@ def alone(folder: str) -> AbstractContextManager[None]:
     """
     refusal = "is being worked on by another process: wait for its end or stop it, or give another --name"
     return locked(folder, _LOCK, refusal)
+
+
+def check_seen(folder: str) -> None:
+    """For workers. Raises ValueError if the run in this folder is not seen from here."""
+    if storage.size(folder, RUN_FILE) is None:
+        raise ValueError(
+            f"tracking.storage: {folder} has no {RUN_FILE} on this worker's node: name a folder that all nodes see, "
+            "or an object store's s3://…"
+        )
 
 
 def step_name(step: int) -> str:

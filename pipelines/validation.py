@@ -1,8 +1,10 @@
 """Validation inside a training run: every rank takes its part of each domain, and the counts are summed."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from torch import nn
 
 from datasets.sample import Damaged
@@ -60,15 +62,29 @@ def domains_of(recipe: Recipe, uris: list[str]) -> list[Domain]:
 
 
 def validate(
-    segmentor: nn.Module, recipe: Recipe, rank: int, world_size: int, step: int, tracker: Tracker | None
-) -> dict[str, float]:
+    segmentor: nn.Module,
+    recipe: Recipe,
+    rank: int,
+    world_size: int,
+    step: int,
+    tracker: Tracker | None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
     """Scores of each domain under their MLflow names, and the means `mIoU` over data.val and `source_mIoU` over
-    data.source_val; the same on every rank, in percent."""
+    data.source_val; the same on every rank, in percent.
+
+    Args:
+        stopping: whether the run should stop, which is asked before each sample; if any rank should, there are no
+            scores: None.
+    """
     segmentor.eval()
+    device = next(segmentor.parameters()).device
     domains, metrics = domains_of(recipe, recipe.data.val + recipe.data.source_val), {}
     for domain in domains:
-        meter = meter_of_samples(segmentor, domain, domain.indices[rank::world_size])
-        meter.counts.copy_(sum_over_ranks(meter.counts.to(next(segmentor.parameters()).device)))
+        meter = meter_of_samples(segmentor, domain, domain.indices[rank::world_size], stopping)
+        if sum_over_ranks(torch.tensor(float(stopping()), device=device)) > 0:
+            return None
+        meter.counts.copy_(sum_over_ranks(meter.counts.to(device)))
         metrics |= flat_metrics("val", domain.name, summarize(meter, domain.space))
         if tracker:
             _draw(segmentor, domain, evenly_spread(len(domain.shards), recipe.train.pictures), step, tracker)
@@ -80,10 +96,14 @@ def validate(
     return metrics
 
 
-def meter_of_samples(segmentor: nn.Module, domain: Domain, indices: list[int]) -> ConfusionMeter:
-    """Counts over these samples of a domain."""
+def meter_of_samples(
+    segmentor: nn.Module, domain: Domain, indices: list[int], stopping: Callable[[], bool]
+) -> ConfusionMeter:
+    """Counts over these samples of a domain, or those before the run should stop."""
     meter = ConfusionMeter(len(domain.space.classes))
     for _, (_, image, truth) in ahead(domain.sample, indices):
+        if stopping():
+            break
         meter.update(Protocol().predict(segmentor, image, domain)[0], truth)
     return meter
 

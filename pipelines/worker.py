@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class Loop:
     def __init__(self, recipe: Recipe, config: dict[str, Any]):
         context = ray.train.get_context()
         self.recipe, self.config = recipe, config
+        runs.check_seen(config["run_dir"])
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.storage, self.device = context.get_storage(), ray.train.torch.get_device()
         torch.manual_seed(recipe.seed)
@@ -76,27 +78,26 @@ class Loop:
         self.state = TrainerState(self.segmentor, recipe, self.device)
         self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
         self._describe_vfm()
-        self.first_step = self._resume()
+        self.first_step, self.unscored = self._resume()
         self.feed = build_feed(recipe)
         self.bell = Bell(config["run_dir"])
         self.journal = Journal(recipe, self.tracker, self.first_step, self.state.skipped if self.rank == 0 else 0)
         self.model = ray.train.torch.prepare_model(Step(self.segmentor), move_to_device=False)
-        self.clock, self.metrics = Clock(), {}
+        self.clock, self.metrics, self.scored = Clock(), {}, None
+        self.placing = Lock()
 
     def run(self) -> dict[str, float]:
         """Every step of the run that is left."""
         steps = range(self.first_step, self.recipe.train.steps)
         stream = self._stream(steps)
         self.clock = Clock()
+        if self.unscored:
+            self._close(self.first_step)
         for step, batch in zip(steps, stream, strict=True):
             self.clock.lap("data")
             parts = self._step(step, batch)
             self._tell(step + 1, parts, batch)
-            self._validate(step + 1)
-            stopping = self._asked_to_stop(step + 1)
-            self._checkpoint(step + 1, now=stopping)
-            if stopping:
-                self._stop(step + 1)
+            self._close(step + 1)
         self.journal.finish(self.clock)
         if self.tracker:
             self.tracker.finish()
@@ -140,13 +141,28 @@ class Loop:
         if self.journal.due(step):
             self.journal.write(step, parts, self.clock, self.state.metrics())
 
-    def _validate(self, step: int) -> None:
+    def _close(self, step: int) -> None:
+        """What is due after a step: a validation, a checkpoint, and the end if someone asks for it."""
+        unscored = not self._validate(step)
+        stopping = unscored or self._asked_to_stop(step)
+        self._checkpoint(step, stopping, unscored)
+        if stopping:
+            self._stop(step)
+
+    def _validate(self, step: int) -> bool:
+        """Returns whether it is done: it is not where the run should stop meanwhile."""
         if not self.recipe.validates_after(step):
-            return
+            return True
         self._check(step)
         with self.state.averaged():
-            self.metrics = validate(self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker)
+            metrics = validate(
+                self.segmentor, self.recipe, self.rank, self.world_size, step, self.tracker, self.bell.rings
+            )
         self.clock.lap("validation")
+        if metrics is None:
+            return False
+        self.metrics, self.scored = metrics, step
+        return True
 
     def _score(self, step: int) -> dict[str, float | str]:
         """What chooses the best checkpoint, if it was measured at this step.
@@ -155,15 +171,16 @@ class Loop:
         """
         chosen_on = self.recipe.train.keep_best
         score = self.metrics.get("source_mIoU" if chosen_on == "source" else "mIoU")
-        if score is None or not math.isfinite(score) or not self.recipe.validates_after(step):
+        if score is None or not math.isfinite(score) or self.scored != step:
             return {}
         return {"chosen_on": chosen_on, "mIoU": score}
 
     def _upload(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
         """Beside training, in Ray's thread. The best one becomes that first, so a run that goes on from it has it."""
-        if runs.keep_best(self.config["run_dir"], Path(checkpoint.path), self.recipe.tracking.patience_seconds):
-            _, provenance = read_checkpoint(checkpoint.path)
-            self.tracker.tags({f"best.{key}": str(provenance[key]) for key in ("step", "chosen_on")})
+        with self.placing:  # the last one is uploaded by the training thread
+            if runs.keep_best(self.config["run_dir"], Path(checkpoint.path), self.recipe.tracking.patience_seconds):
+                _, provenance = read_checkpoint(checkpoint.path)
+                self.tracker.tags({f"best.{key}": str(provenance[key]) for key in ("step", "chosen_on")})
         return self.storage.persist_current_checkpoint(checkpoint, name)
 
     def _asked_to_stop(self, step: int) -> bool:
@@ -186,7 +203,7 @@ class Loop:
             self.tracker.finish()  # where MLflow is away the driver tries as long to end the run
         preemption.wait_for_the_end()
 
-    def _checkpoint(self, step: int, now: bool = False) -> None:
+    def _checkpoint(self, step: int, now: bool = False, unscored: bool = False) -> None:
         train = self.recipe.train
         due = step == train.steps or step % train.checkpoint_every == 0 or self.recipe.validates_after(step)
         if not (now or due):
@@ -199,8 +216,9 @@ class Loop:
         ray.train.report(
             metrics,
             checkpoint=self._save(step, skipped) if self.rank == 0 else None,
-            checkpoint_dir_name=runs.step_name(step),
+            checkpoint_dir_name=runs.step_name(step) + (runs.UNSCORED if unscored else ""),
             checkpoint_upload_mode=CheckpointUploadMode.SYNC if step == train.steps else CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=True,
             checkpoint_upload_fn=self._upload,
         )
         self.clock.lap("checkpoint")
@@ -224,17 +242,18 @@ class Loop:
             ) from error
         return Checkpoint.from_directory(str(folder))
 
-    def _resume(self) -> int:
+    def _resume(self) -> tuple[int, bool]:
+        """The step it goes on after, and whether that one's validation is still due."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
-            return 0
+            return 0, False
         with checkpoint.as_directory() as folder:
             step = self.state.load(Path(folder))
         if self.rank == 0:
             say(f"resuming after step {step} on {self.world_size} worker{'s' * (self.world_size > 1)}")
             for numbers in self.state.unsent:
                 self.tracker.metrics(*numbers)
-        return step
+        return step, checkpoint.path.endswith(runs.UNSCORED)
 
 
 def build_for_training(recipe: Recipe) -> torch.nn.Module:

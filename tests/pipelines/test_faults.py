@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from werkzeug.serving import make_server
 
 from pipelines.models import resolve
-from rein_core.checkpoint import load_checkpoint
+from rein_core.checkpoint import load_checkpoint, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "rein_dinov2_s_camvid_smoke"
@@ -125,6 +125,27 @@ def test_a_driver_that_is_killed_and_one_that_is_asked_to_stop(streets, tmp_path
     assert_equal(undisturbed, tmp_path, result)
 
 
+def test_a_stop_during_the_last_validation(streets, tmp_path, start_command):
+    """It waits for no score: the weights are saved, and the same command begins with the validation."""
+    slow = {"test.short_edge": 128, "model.test_cfg.stride": "21,21", "data.val_samples": 4}
+    few = {"optimizer.warmup_steps": 0, "train.steps": 4, "train.validate_every": 2, "data.source_val": streets.camera}
+    argv = [*settings(streets, tmp_path, **slow, **few), "--name", "streets"]
+    run = start_command(*argv)
+    run.wait_for("step 4/4")
+    run.process.terminate()
+    assert run.process.wait(timeout=200) == 143 and "stopped after step 4: go on with" in run.said
+    saved = resolve(str(tmp_path / "streets"))
+    before, (_, provenance) = load_file(saved / "model.safetensors"), read_checkpoint(saved)
+    assert provenance["step"] == 4 and "mIoU" not in provenance
+    result = start_command(*argv).result()
+    final = Path(result["checkpoint"])
+    after, (_, provenance) = load_file(final / "model.safetensors"), read_checkpoint(final)
+    assert final.name == "step_000004" and provenance["mIoU"] == result["metrics"]["source_mIoU"]
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    history = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_metric_history(result["mlflow_run_id"], "source_mIoU")
+    assert [metric.step for metric in history] == [2, 4]
+
+
 def test_a_disk_that_fills_up(streets, tmp_path, start_command, undisturbed, small_disk, fill):
     """The run fails with the reason, its last checkpoint is whole, and with room again the same command goes on."""
     disk, env = small_disk(24), {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
@@ -199,18 +220,9 @@ def test_an_object_store_that_is_away_for_a_while(streets, tmp_path, start_comma
     assert scores["domains"]["camera"]["samples"] == 1
 
 
-@pytest.fixture
-def cluster(monkeypatch) -> Iterator[Cluster]:
-    """A head of two CPUs; nodes can be added and killed."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield made
-    made.shutdown()
-
-
-def test_a_lost_node(streets, tmp_path, start_command, undisturbed, cluster):
+def test_a_lost_node(streets, tmp_path, start_command, undisturbed, start_cluster):
     """Two workers on two nodes; one node dies, training goes on with one worker, and grows back when a node comes."""
+    cluster = start_cluster(2)
     node = cluster.add_node(num_cpus=2)
     elastic = {"train.num_workers": 2, "train.min_workers": 1, "train.regrow_seconds": 1, "train.max_failures": 9}
     env = {"RAY_ADDRESS": cluster.address, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}

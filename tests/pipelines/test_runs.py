@@ -76,6 +76,16 @@ def test_a_name_is_no_path():
         runs.Run.find("a/b", None)
 
 
+def test_a_node_that_does_not_see_the_run_is_told_so(folder):
+    """Ray Train itself finds out at the first checkpoint."""
+    with pytest.raises(ValueError, match="tracking.storage: .* has no run.json on this worker's node: name a folder"):
+        runs.check_seen(folder)
+    files, path = storage.filesystem(folder)
+    files.create_dir(path)
+    storage.write_json(folder, runs.RUN_FILE, {})
+    runs.check_seen(folder)
+
+
 def test_one_process_at_a_time(tmp_path):
     """Another process trains in the folder; when that was killed the folder is free."""
     waits = "from pipelines.runs import alone\nwith alone(sys.argv[1]):\n    print(flush=True)\n    input()"

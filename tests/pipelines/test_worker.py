@@ -2,7 +2,10 @@
 
 import io
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from threading import Lock
 from unittest import mock
 
 import numpy as np
@@ -36,26 +39,44 @@ VFM = {
 }
 
 
-@pytest.mark.parametrize(("score", "step", "chooses"), [(50.0, 4, True), (50.0, 3, False), (np.nan, 4, False)])
-def test_only_a_score_of_this_step_that_is_a_number_chooses_a_checkpoint(score, step, chooses):
+@pytest.mark.parametrize(("score", "scored", "chooses"), [(50.0, 4, True), (50.0, 2, False), (np.nan, 4, False)])
+def test_only_a_score_of_this_step_that_is_a_number_chooses_a_checkpoint(score, scored, chooses):
     """Shards without any labelled pixel have none."""
     loop = object.__new__(Loop)
     loop.recipe = parse_recipe({"model": OWN, "train": {"steps": 9, "validate_every": 2}, "data": {"val": "/nowhere"}})
-    loop.metrics = {"source_mIoU": score}
-    assert loop._score(step) == ({"chosen_on": "source", "mIoU": score} if chooses else {})
+    loop.metrics, loop.scored = {"source_mIoU": score}, scored
+    assert loop._score(4) == ({"chosen_on": "source", "mIoU": score} if chooses else {})
 
 
 def test_a_checkpoint_is_the_best_before_it_counts(monkeypatch):
     """So a run that is killed between the two, and goes on from the one before, finds it again."""
     loop, calls = object.__new__(Loop), mock.Mock()
     loop.config, loop.recipe = {"run_dir": "/run"}, parse_recipe({"model": OWN})
-    loop.tracker, loop.storage = calls.tracker, calls.storage
+    loop.tracker, loop.storage, loop.placing = calls.tracker, calls.storage, Lock()
     monkeypatch.setattr(worker.runs, "keep_best", calls.keep_best)
     monkeypatch.setattr(worker, "read_checkpoint", lambda _: ({}, {"step": 4, "chosen_on": "source"}))
     loop._upload(mock.Mock(path="/tmp/checkpoint"), "step_000004")
     in_order = ["keep_best", "tracker.tags", "storage.persist_current_checkpoint"]
     assert [name for name, *_ in calls.method_calls] == in_order
     assert calls.tracker.tags.call_args.args == ({"best.step": "4", "best.chosen_on": "source"},)
+
+
+def test_checkpoints_become_the_best_one_after_the_other(monkeypatch):
+    """The last one is uploaded beside the one before, and both write the same files."""
+    loop, inside, met = object.__new__(Loop), Lock(), []
+    loop.config, loop.recipe = {"run_dir": "/run"}, parse_recipe({"model": OWN})
+    loop.tracker, loop.storage, loop.placing = mock.Mock(), mock.Mock(), Lock()
+
+    def keep_best(*_) -> bool:
+        met.append(not inside.acquire(blocking=False))
+        time.sleep(0.2)
+        inside.release()
+        return False
+
+    monkeypatch.setattr(worker.runs, "keep_best", keep_best)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(loop._upload, [mock.Mock(path="/tmp/checkpoint")] * 2, ["step_000003", "step_000004"]))
+    assert met == [False, False]
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_room_that_it_took(small_disk, fill, monkeypatch):
