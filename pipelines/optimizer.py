@@ -8,6 +8,8 @@ from torch.optim.lr_scheduler import LinearLR, LRScheduler, PolynomialLR, Sequen
 
 from pipelines.settings import Optimizer
 
+_OF_VFM = r"^backbone\.vfm\.(?!.*\.(lora_|base_layer\.))"
+"""The VFM's own parameters; not what adapters have inside of it, nor the biases that SoMA trains."""
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
@@ -20,8 +22,7 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
         if parameter.requires_grad:
             kept = id(parameter) in in_norms or any(re.search(part, name) for part in settings.no_decay)
             decay = 0.0 if kept else settings.weight_decay
-            of_vfm = name.startswith("backbone.vfm.") and ".lora_" not in name  # which is an adapter's, inside of it
-            factor = settings.backbone_lr_factor if of_vfm else 1.0
+            factor = settings.backbone_lr_factor if re.search(_OF_VFM, name) else 1.0
             groups.setdefault((settings.lr * factor, decay), []).append(parameter)
     return [{"params": groups[key], "lr": key[0], "weight_decay": key[1]} for key in sorted(groups)]
 

@@ -5,6 +5,7 @@ The VFM is named by name and digest, and a checkpoint is loaded whole or not at 
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,10 @@ VFM = "vfm.safetensors"
 """Where a checkpoint brings the VFM's weights along, for places that can't fetch them."""
 TRAINER = "trainer.pt"
 """What only training needs; the trainer writes it."""
+_OLDER = (
+    ("missing", r"^backbone\.vfm\..*\.base_layer\.bias$", "SoMA with one decomposition of q, k and v, without biases"),
+)
+"""Keys that tell an adapter's older form, whose checkpoints don't fit any more."""
 
 
 def trained_state(segmentor: nn.Module) -> dict[str, Tensor]:
@@ -132,6 +137,11 @@ def check_keys(what: str, given: dict[str, Tensor], wanted: dict[str, Tensor]) -
         ),
     }
     parts = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in wrong.items() if keys]
+    parts += [
+        f"it holds {form}, as it was here until November 2026: use the commit that its {RECIPE} names, or train anew"
+        for kind, key, form in _OLDER
+        if any(re.search(key, name) for name in wrong[kind])
+    ]
     if parts:
         raise ValueError(f"{what} does not fit the model: {'; '.join(parts)}")
 

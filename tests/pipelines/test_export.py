@@ -17,6 +17,7 @@ KINDS = {
     "rein and Mask2Former": [],
     "lora and a linear head": ["model.adapter.type=lora", "model.decode_head.type=linear"],
     "dora and a linear head": ["model.adapter.type=dora", "model.decode_head.type=linear"],
+    "soma and a linear head": ["model.adapter.type=soma", "model.decode_head.type=linear"],
 }
 
 

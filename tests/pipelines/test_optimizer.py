@@ -39,9 +39,9 @@ def test_groups_of_the_paper():
     assert kinds["decode_head.0.bias"] == (1.0, 0.05)
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora"])
-def test_what_is_beside_the_vfms_weights_has_the_whole_rate(kind):
-    """DoRA's magnitudes begin as the norms of the weights, so they are not decayed either."""
+@pytest.mark.parametrize(("kind", "parameters"), [("lora", 2), ("dora", 3), ("soma", 9)])
+def test_what_is_beside_the_vfms_weights_has_the_whole_rate(kind, parameters):
+    """DoRA's magnitudes begin as the norms of the weights, so they are not decayed either; SoMA's biases are."""
     model = nn.Module()
     model.backbone = nn.Module()
     model.backbone.vfm = nn.Module()
@@ -53,7 +53,7 @@ def test_what_is_beside_the_vfms_weights_has_the_whole_rate(kind):
         assert group["lr"] == 1.0
         own = {id(p) for p in group["params"]}
         decays |= {name: group["weight_decay"] for name, p in model.named_parameters() if id(p) in own}
-    assert len(decays) == (2 if kind == "lora" else 3)
+    assert len(decays) == parameters
     assert all(decay == (0.0 if "magnitude" in name else 0.05) for name, decay in decays.items())
 
 

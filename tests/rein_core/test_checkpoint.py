@@ -1,6 +1,7 @@
 """Checkpoints: small, whole or refused."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -44,8 +45,31 @@ def test_every_adapter_comes_back(kind, tiny, tmp_path):
         image, meta = torch.randn(1, 3, 64, 64), [{"img_shape": (64, 64), "ori_shape": (64, 64)}]
         torch.testing.assert_close(loaded.inference(image, meta), segmentor.inference(image, meta))
     held = load_file(tmp_path / "checkpoint" / "model.safetensors")
-    assert not any("base_layer" in name for name in held)
+    assert not any("base_layer.weight" in name for name in held)
+    assert any("base_layer.bias" in name for name in held) == (kind == "soma")
     assert any(name.startswith("backbone.vfm.") for name in held) == (kind in ("full", "lora", "dora", "soma"))
+
+
+def test_a_checkpoint_of_the_older_soma_is_refused_by_name(tiny, tmp_path):
+    """It had one pair of factors for q, k and v, and no biases."""
+    section = tiny(adapter={"type": "soma", "rank": 2})
+    save_checkpoint(tmp_path / "old", build_segmentor(section), {"model": section}, {"commit": "abc"})
+    file = tmp_path / "old/model.safetensors"
+    state = {name: value for name, value in load_file(file).items() if not name.endswith("base_layer.bias")}
+    split = [name for name in state if ".qkv." in name]
+    assert len(split) == 8 * 3 * 2
+    for name in split:
+        value = state.pop(name)
+        state[re.sub(r"qkv\.[qkv]\.", "qkv.", name)] = value
+    save_file(state, file)
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(tmp_path / "old")
+    for part in ("blocks.4.attn.qkv.q.lora_A.default.weight", "16 left over: backbone.vfm.blocks.10.attn.qkv.lora_A"):
+        assert part in str(caught.value)
+    hint = (
+        "without biases, as it was here until November 2026: use the commit that its recipe.json names, or train anew"
+    )
+    assert str(caught.value).endswith(hint)
 
 
 def test_saving_again_replaces(saved, tiny):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rein_core import build_segmentor
+from rein_core.adapters.soma import SplitQkv
 from rein_core.backbone import VFMBackbone
 from rein_core.vfms import VFMS
 
@@ -83,10 +84,11 @@ def test_a_copy_has_an_adapter_of_its_own(kind):
         ("adaptformer", {}, 3.17),
         ("rein", {}, 2.99),
         ("none", {}, 0.0),
+        ("soma", {}, 4.87),
     ],
 )
 def test_parameters_of_the_papers_table(kind, settings, millions):
-    """Wei et al., CVPR 2024, table 2, on DINOv2-L."""
+    """Wei et al., CVPR 2024, table 2, on DINOv2-L; SoMA's by its authors' settings, 4.9 in theirs."""
     with torch.device("meta"):
         model = VFMBackbone({"name": "dinov2_large", "img_size": 512}, {"type": kind} | settings)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -133,8 +135,50 @@ def test_soma_trains_the_smallest_singular_components_of_the_later_blocks():
     values = torch.linalg.svdvals(whole)
     torch.testing.assert_close(torch.linalg.svdvals(minor)[:2], values[-2:], atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(torch.linalg.svdvals(layer.base_layer.weight)[:190], values[:-2], atol=1e-4, rtol=1e-3)
-    trained = {name.split(".")[2] for name, p in model.named_parameters() if p.requires_grad}
-    assert trained == {str(block) for block in range(4, 12)}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.split(".")[2] for name in trained} == {str(block) for block in range(4, 12)}
+    biases = {name.removesuffix(".base_layer.bias") for name in trained if name.endswith("bias")}
+    assert len(biases) == 8 * 6 and biases == {name.partition(".lora_")[0] for name in trained if ".lora_" in name}
+
+
+def test_soma_decomposes_queries_keys_and_values_by_themselves():
+    whole = backbone("none").vfm.blocks[11].attn.qkv
+    split = backbone("soma").vfm.blocks[11].attn.qkv
+    for part, weight, bias in zip("qkv", whole.weight.chunk(3), whole.bias.chunk(3), strict=True):
+        layer = split.get_submodule(part)
+        u, s, vh = torch.linalg.svd(weight)
+        minor = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+        torch.testing.assert_close(minor, u[:, -2:] @ s[-2:].diag() @ vh[-2:], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(layer.base_layer.weight + minor, weight, atol=1e-6, rtol=1e-5)
+        assert torch.equal(layer.bias, bias)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["samvit_base_patch16", "eva02_tiny_patch14_224", "eva02_base_patch14_224", "vit_small_patch16_dinov3"],
+)
+def test_soma_and_its_merge_in_other_attentions(architecture, monkeypatch):
+    """SAM's; EVA's with biases of q and v beside the fused weight, and with three layers; and fused without biases."""
+    monkeypatch.setitem(VFMS, "any", architecture)
+    vfm = VFMBackbone({"name": "any", "img_size": 64, "heads": 3}, {"type": "none"}).vfm
+    with torch.no_grad():
+        for name, parameter in vfm.named_parameters():
+            if "bias" in name or "gamma" in name:
+                parameter.normal_(std=0.5)
+    plain = VFMBackbone(copy.deepcopy(vfm), {"type": "none"}).eval()
+    model = VFMBackbone(vfm, {"type": "soma", "rank": 2}, query_dims=32).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(IMAGE)[0][3], plain(IMAGE)[0][3], atol=1e-4, rtol=1e-3)
+    model(IMAGE)[0][3].square().mean().backward()
+    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert all(gradient is not None for gradient in trained.values())
+    assert all(gradient.abs().sum() > 0 for name, gradient in trained.items() if "lora_" in name)
+    with torch.no_grad():
+        before = randomised(model)(IMAGE)[0][3]
+        after = model.merge()(IMAGE)[0][3]
+    assert not torch.allclose(before, plain(IMAGE)[0][3], atol=1e-2)
+    torch.testing.assert_close(after, before, atol=1e-4 * before.abs().max().item(), rtol=1e-3)
+    assert not any(isinstance(module, SplitQkv) for module in model.modules())
 
 
 def test_prompts_are_seen_but_do_not_come_out():
@@ -178,7 +222,7 @@ def test_adapters_for_vits_refuse_a_convolutional_model(kind):
     ("kind", "name"),
     [("vpt", "dinov3_small"), ("vpt", "dinov2_small_reg"), ("adaptformer", "sam_base"), ("lora", "sam_base"),
      ("lora", "eva02_large"), ("adaptformer", "eva02_large"), ("rein", "convnext_large"), ("full", "resnet50"),
-     ("fada", "sam_base"), ("fada", "eva02_large")],
+     ("fada", "sam_base"), ("fada", "eva02_large"), ("soma", "sam_base"), ("soma", "dinov3_small")],
 )  # fmt: skip
 def test_other_kinds_of_vfm(kind, name):
     with torch.device("meta"):
