@@ -8,8 +8,8 @@ from torch.optim.lr_scheduler import LinearLR, LRScheduler, PolynomialLR, Sequen
 
 from pipelines.settings import Optimizer
 
-_OF_VFM = r"^backbone\.vfm\.(?!.*\.(lora_|base_layer\.))"
-"""The VFM's own parameters; not what adapters have inside of it, nor the biases that SoMA trains."""
+_ADAPTERS = r"^backbone\.(reins\.|vfm\..*\.(lora_|base_layer\.))"
+"""Parameters of adapters: beside the VFM, inside of its layers, and the biases that SoMA trains there."""
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
@@ -22,9 +22,14 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
         if parameter.requires_grad:
             kept = id(parameter) in in_norms or any(re.search(part, name) for part in settings.no_decay)
             decay = 0.0 if kept else settings.weight_decay
-            factor = settings.backbone_lr_factor if re.search(_OF_VFM, name) else 1.0
-            groups.setdefault((settings.lr * factor, decay), []).append(parameter)
+            groups.setdefault((settings.lr * _factor(name, settings), decay), []).append(parameter)
     return [{"params": groups[key], "lr": key[0], "weight_decay": key[1]} for key in sorted(groups)]
+
+
+def _factor(name: str, settings: Optimizer) -> float:
+    if re.search(_ADAPTERS, name):
+        return settings.adapter_lr_factor
+    return settings.backbone_lr_factor if name.startswith("backbone.vfm.") else 1.0
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:

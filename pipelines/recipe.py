@@ -85,7 +85,11 @@ def _read(file: Path) -> Config:
 
 def _smaller(config: Config, name: str) -> Config:
     """The same in small, at one resolution; a learning rate that is warmed up still is, for a few steps."""
-    config.merge_from_dict(_read(RECIPES / f"{_SMOKE}.py").to_dict() | {"name": name})
+    small = _read(RECIPES / f"{_SMOKE}.py").to_dict() | {"name": name}
+    adapter = config.get("model", {}).get("adapter", {})
+    if adapter.get("type", "rein") != "rein":  # which may have none of Rein's settings
+        small["model"]["adapter"] = {key: value for key, value in small["model"]["adapter"].items() if key in adapter}
+    config.merge_from_dict(small)
     config.test.short_edge_of = {}
     if config.get("optimizer", {}).get("warmup_steps"):
         config.optimizer.warmup_steps = config.train.steps // 3

@@ -87,6 +87,9 @@ class Optimizer(Settings):
         ge=0,
         description="learning-rate factor of trained VFM weights, not of what LoRA, DoRA and SoMA train",
     )
+    adapter_lr_factor: float = Field(
+        1.0, ge=0, description="learning-rate factor of the adapter, also of what LoRA, DoRA and SoMA train in the VFM"
+    )
     poly_power: float = Field(0.9, gt=0)
     warmup_steps: int = Field(0, ge=0)
     clip_grad: float | None = Field(None, gt=0, description="largest norm of the gradient")

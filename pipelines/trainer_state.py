@@ -79,8 +79,9 @@ class TrainerState:
         return numbers | {"loss_scale": scale}
 
     def _rates(self) -> dict[str, float]:
-        """`lr`, and `lr_backbone` where the VFM's own parameters are trained at another."""
-        names = {self.settings.lr * self.settings.backbone_lr_factor: "lr_backbone", self.settings.lr: "lr"}
+        """`lr`, and `lr_backbone` and `lr_adapter` where the VFM's own parameters or the adapter's have another."""
+        factors = {"lr_adapter": self.settings.adapter_lr_factor, "lr_backbone": self.settings.backbone_lr_factor}
+        names = {self.settings.lr * factor: name for name, factor in (factors | {"lr": 1.0}).items()}
         return {names[group["initial_lr"]]: group["lr"] for group in self.optimizer.param_groups}
 
     def check(self, step: int) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from pipelines.optimizer import build_optimizer, parameter_groups
 from pipelines.settings import Optimizer
-from rein_core import Rein
+from rein_core import Rein, build_segmentor
 from rein_core.adapters import build_adapter
 
 
@@ -55,6 +55,20 @@ def test_what_is_beside_the_vfms_weights_has_the_whole_rate(kind, parameters):
         decays |= {name: group["weight_decay"] for name, p in model.named_parameters() if id(p) in own}
     assert len(decays) == parameters
     assert all(decay == (0.0 if "magnitude" in name else 0.05) for name, decay in decays.items())
+
+
+@pytest.mark.parametrize("kind", ["rein", "lora", "soma", "adaptformer", "full"])
+def test_adapters_may_have_a_rate_of_their_own(kind):
+    """Beside the VFM or inside of it; weights of the VFM's own are no adapter."""
+    vfm = {"name": "vit_tiny", "img_size": 64}
+    segmentor = build_segmentor({"vfm": vfm, "adapter": {"type": kind}, "decode_head": {"type": "linear"}})
+    settings = Optimizer(lr=1.0, backbone_lr_factor=0.25, adapter_lr_factor=0.5)
+    rates = {id(p): group["lr"] for group in parameter_groups(segmentor, settings) for p in group["params"]}
+    trained = {name: p for name, p in segmentor.named_parameters() if p.requires_grad}
+    found = {name.split(".")[0]: set() for name in trained}
+    for name, parameter in trained.items():
+        found[name.split(".")[0]].add(rates[id(parameter)])
+    assert found == {"backbone": {0.25 if kind == "full" else 0.5}, "decode_head": {1.0}}
 
 
 @pytest.mark.parametrize(

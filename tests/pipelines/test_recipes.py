@@ -148,6 +148,19 @@ def test_what_rein_is_compared_with(method):
     assert recipe.optimizer.backbone_lr_factor == (0.1 if method == "full" else 1)
 
 
+def test_somas_recipe():
+    """Trained as Rein's, but for what its authors set; Yun et al. count 4.9 M in the VFM."""
+    recipe, reins = load_recipe("soma_dinov2_l_512", ["model.vfm.weights=None"]), load_recipe("rein_dinov2_l_512")
+    assert recipe.optimizer == reins.optimizer.model_copy(update={"adapter_lr_factor": 0.5})
+    assert recipe.train == reins.train.model_copy(update={"ema_decay": 0.9998}) and recipe.data == reins.data
+    assert (recipe.test.edge("cityscapes"), recipe.test.edge("bdd100k")) == (1024, 720)
+    assert recipe.model.adapter == {"type": "soma", "rank": 16} and recipe.model.test_cfg == reins.model.test_cfg
+    with torch.device("meta"):
+        backbone = build_segmentor(recipe.model_section()).backbone
+    assert trained(backbone) == 16 * (294_912 + 9_216)
+    assert recipe.model.vfm.name == reins.model.vfm.name and re.search(r"^\| `soma_dinov2_l_512` \|", DOC, re.M)
+
+
 @pytest.fixture(scope="module")
 def shards(streets, tmp_path_factory, run_command) -> dict[str, str]:
     """The streets as shards of every data set in the recipes' commands: through its own layout where it has another."""
@@ -221,6 +234,13 @@ def test_a_step_of_each_in_small(name, shards):
 def test_a_step_of_each_method_in_small(method, shards):
     overrides = [f"data.train={shards['gtav']}", *settings_in(METHODS[method])]
     one_step(load_recipe("rein_dinov2_l_512_smoke", overrides))
+
+
+def test_a_step_of_soma_in_small(shards):
+    recipe = load_recipe("soma_dinov2_l_512_smoke", [*command_of("soma_dinov2_l_512", shards), "data.val_samples=1"])
+    assert recipe.model.adapter == {"type": "soma", "rank": 4} and recipe.optimizer.adapter_lr_factor == 0.5
+    metrics = validate(one_step(recipe), recipe, rank=0, world_size=1, step=1, tracker=None)
+    assert 0 <= metrics["val/mapillary/mIoU"] <= 100
 
 
 def one_step(recipe: Recipe) -> nn.Module:

@@ -86,6 +86,17 @@ def test_the_rate_of_the_backbone_is_told_where_it_is_another(factor):
     assert state.metrics() == pytest.approx(rates, rel=1e-4)
 
 
+def test_the_rate_of_the_adapter_is_told_where_it_is_another():
+    model = {
+        "vfm": {"name": "vit_tiny", "img_size": 64},
+        "adapter": {"type": "soma", "rank": 2},
+        "decode_head": {"type": "linear"},
+    }
+    recipe = parse_recipe({"model": model, "optimizer": {"lr": 1e-3, "adapter_lr_factor": 0.5}})
+    state = TrainerState(build_segmentor(recipe.model_section()), recipe, CPU)
+    assert state.metrics() == {"lr": 1e-3, "lr_adapter": 5e-4}
+
+
 def test_a_run_that_only_overflows_ends():
     state, _ = state_of("fp16")
     for _ in range(33):
