@@ -23,6 +23,7 @@ TRAINER = "trainer.pt"
 """What only training needs; the trainer writes it."""
 _OLDER = (
     ("missing", r"^backbone\.vfm\..*\.base_layer\.bias$", "SoMA with one decomposition of q, k and v, without biases"),
+    ("left over", r"^backbone\.reins\.transform\.\d", "Rein with one link to the queries for all stages of a VFM"),
 )
 """Keys that tell an adapter's older form, whose checkpoints don't fit any more."""
 

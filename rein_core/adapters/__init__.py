@@ -53,7 +53,7 @@ def build_adapter(settings: dict, widths: list[int], **vfm: int) -> Adapter:
             )
     check_settings("model.adapter", settings, known)
     if len(set(widths)) > 1 and kind == "rein":
-        return StagedRein(widths, **vfm, **settings)
+        return StagedRein(widths, query_dims=vfm["query_dims"], **settings)  # which has no patches
     return ADAPTERS[kind](**{key: value for key, value in given.items() if key in known}, **settings)
 
 

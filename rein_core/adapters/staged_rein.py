@@ -1,46 +1,35 @@
-"""Rein where features have another width in every stage (ConvNeXt, ResNet): one Rein a stage, one set of queries."""
+"""Rein where features have another width in every stage (ConvNeXt, ResNet): one Rein a stage, queries added up."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from rein_core.adapter import Adapter
-from rein_core.precision import in_float32
-from rein_core.rein import Rein, checked_layers, summary
+from rein_core.rein import Rein, checked_layers
 
 
 class StagedRein(Adapter):
-    """A Rein for each run of blocks of one width; the queries are max, mean and last over the blocks of all stages.
+    """A whole Rein for each run of blocks of one width, with tokens, MLPs and link of its own; Q = Σ Q_stage.
+
+    So the authors' code has it, which draws tokens as for patches of 16 pixels. What differs: theirs sends the levels
+    of a ConvNeXt through frozen layer norms, and its ResNet is mmseg's V1c, with a stem of three convolutions.
 
     Args:
         widths: channels of each block's output.
-        query_dims, link_queries: as in `Rein`.
         layers: as in `Rein`, numbered through all stages; one that has none of them has no Rein.
         settings: the other settings of `Rein`, the same for all stages.
     """
 
-    def __init__(
-        self,
-        widths: list[int],
-        query_dims: int = 256,
-        link_queries: bool = True,
-        layers: list[int] | None = None,
-        **settings,
-    ):
+    def __init__(self, widths: list[int], layers: list[int] | None = None, **settings):
         super().__init__()
         self.layers = checked_layers(layers, len(widths))
         dims = list(dict.fromkeys(widths[layer] for layer in self.layers))
         self.place = {layer: (dims.index(widths[layer]), layer - widths.index(widths[layer])) for layer in self.layers}
         self.stages = nn.ModuleList(
-            Rein(widths.count(width), width, link_queries=False, layers=self._of_stage(stage), **settings)
+            Rein(widths.count(width), width, layers=self._of_stage(stage), **settings)
             for stage, width in enumerate(dims)
         )
-        self.link_queries = link_queries
-        if link_queries:
-            self.transform = nn.ModuleList(nn.Linear(width, query_dims) for width in dims)
-            self.merge = nn.Linear(3 * query_dims, query_dims)
 
     def _of_stage(self, stage: int) -> list[int]:
         return [i for place, i in self.place.values() if place == stage]
@@ -60,10 +49,7 @@ class StagedRein(Adapter):
                 stack.enter_context(stage.folded())
             yield
 
-    @in_float32
     def queries(self) -> Tensor | None:
-        """As `Rein.queries`."""
-        if not self.link_queries:
-            return None
-        own = [transform(rein.tokens()) for transform, rein in zip(self.transform, self.stages, strict=True)]
-        return self.merge(summary(torch.cat(own)))
+        """The sum of the stages' `Rein.queries`; None where not linked."""
+        own = [stage.queries() for stage in self.stages]
+        return None if own[0] is None else sum(own[1:], own[0])

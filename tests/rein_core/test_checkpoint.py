@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from rein_core import build_segmentor
 from rein_core.checkpoint import load_checkpoint, load_trained, save_checkpoint
+from rein_core.vfms import VFMS
 
 
 @pytest.fixture
@@ -70,6 +71,25 @@ def test_a_checkpoint_of_the_older_soma_is_refused_by_name(tiny, tmp_path):
         "without biases, as it was here until November 2026: use the commit that its recipe.json names, or train anew"
     )
     assert str(caught.value).endswith(hint)
+
+
+def test_a_checkpoint_of_the_older_staged_rein_is_refused_by_name(tiny, tmp_path, monkeypatch):
+    """It had a transform for each stage, and one merge."""
+    monkeypatch.setitem(VFMS, "any", "convnext_atto")
+    section = tiny(vfm={"name": "any"})
+    save_checkpoint(tmp_path / "old", build_segmentor(section), {"model": section}, {"commit": "abc"})
+    file = tmp_path / "old/model.safetensors"
+    state = {}
+    for name, value in load_file(file).items():
+        older = re.sub(r"stages\.(\d)\.transform", r"transform.\1", name)
+        state[re.sub(r"stages\.\d\.merge", "merge", older)] = value
+    assert sum("reins.transform" in name or "reins.merge" in name for name in state) == 4 * 2 + 2
+    save_file(state, file)
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(tmp_path / "old")
+    assert "16 missing: backbone.reins.stages.0.merge.bias" in str(caught.value)
+    assert "10 left over: backbone.reins.merge.bias" in str(caught.value)
+    assert "for all stages of a VFM, as it was here until November 2026: use the commit" in str(caught.value)
 
 
 def test_saving_again_replaces(saved, tiny):

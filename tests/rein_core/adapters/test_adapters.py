@@ -206,6 +206,25 @@ def test_layers_are_blocks_of_all_stages_together(monkeypatch, layers):
     assert all(parameter.grad is not None for parameter in model.reins.parameters())
 
 
+def test_each_stage_has_a_whole_rein_and_queries_are_their_sum(monkeypatch):
+    """By the authors' config of ConvNeXt-L; what tokens are drawn from is the range for patches of 16."""
+    with torch.device("meta"):
+        large = VFMBackbone({"name": "convnext_large"}, {"type": "rein"})
+    stages = ((192, 3), (384, 3), (768, 27), (1536, 3))
+    low_rank = sum(16 * blocks * (100 + width) + 1 for width, blocks in stages)
+    linear = sum(2 * width * (width + 1) + 256 * (width + 1) + 256 * (3 * 256 + 1) for width, _ in stages)
+    assert sum(p.numel() for p in large.reins.parameters()) == low_rank + linear == 8_289_156
+    monkeypatch.setitem(VFMS, "any", "convnext_atto")
+    reins = VFMBackbone({"name": "any"}, {"type": "rein", "rank": None, "token_length": 50}, query_dims=32).reins
+    torch.testing.assert_close(reins.queries(), torch.stack([stage.queries() for stage in reins.stages]).sum(dim=0))
+    for stage in reins.stages:
+        tokens = stage.learnable_tokens
+        bound = (6 / (3 * 16**2 + tokens.shape[-1])) ** 0.5
+        assert 0.95 * bound < tokens.abs().max() < bound
+    unlinked = {"type": "rein", "link_queries": False}
+    assert VFMBackbone({"name": "any"}, unlinked, query_dims=32).reins.queries() is None
+
+
 def test_layers_that_no_stage_has_are_named(monkeypatch):
     monkeypatch.setitem(VFMS, "any", "convnext_atto")
     with pytest.raises(ValueError, match=r"model\.adapter\.layers=\[3, 12\]: .* from 0 to 11"):
