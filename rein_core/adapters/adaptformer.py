@@ -14,7 +14,9 @@ from rein_core.adapter import Adapter
 class AdaptFormer(Adapter):
     """x ← MLP(LN(x)) + s · ReLU(x W_down) W_up + x (eqs. 2 and 3); W_up is zero at first.
 
-    In eq. 2 the bottleneck gets LN(x); here it gets x, as in the authors' default configuration.
+    In eq. 2 the bottleneck gets LN(x); here it gets x, as in the authors' default configuration. That one also drops
+    out a tenth of the bottleneck after ReLU. Nothing does here: each rank would draw its own, and a batch would no
+    longer give the same losses on one worker as on two.
 
     On a ViT-L the default, 64 channels, is the 3.17 M parameters of Rein's table 2.
 
