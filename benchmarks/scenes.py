@@ -8,6 +8,7 @@ seed draws other scenes; the deviation over seeds says how large a difference mu
 import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,10 +26,10 @@ from pipelines.protocol import evenly_spread
 from pipelines.scoring import Domain
 from rein_core.backbone import VFMBackbone
 from rein_core.metrics import ConfusionMeter
+from rein_core.normalisation import normalisation
 
 PATCH = 16
 DOMAINS = ("camvid-val", "idd-lite", "cityscapes")
-_MEAN, _STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--short-edge", type=int, default=320, help="of scenes and photographs, in pixels")
     parser.add_argument("--steps", type=int, default=400, help="of the linear head")
     args = parser.parse_args(argv)
-    vfm = VFMBackbone({"name": args.vfm, "weights": args.weights, "patch_size": PATCH}, {"type": "none"}).eval()
+    vfm = Probed({"name": args.vfm, "weights": args.weights, "patch_size": PATCH})
     domains = [_domain(args, name) for name in DOMAINS]
     real = {domain.name: list(_photographs(vfm, domain)) for domain in domains}
     heads = [_head(vfm, args, seed) for seed in args.seeds]
@@ -55,12 +56,25 @@ def main(argv: list[str] | None = None) -> None:
     common.emit(result, args.json)
 
 
+class Probed:
+    """A frozen VFM with the mean and deviation that its pretraining had.
+
+    Args:
+        vfm: arguments of `load_vfm`.
+    """
+
+    def __init__(self, vfm: dict[str, Any]):
+        stats = normalisation({"vfm": vfm})
+        self.mean, self.std = torch.tensor(stats["mean"]), torch.tensor(stats["std"])
+        self.backbone = VFMBackbone(vfm, {"type": "none"}).eval()
+
+
 def _domain(args: argparse.Namespace, name: str) -> Domain:
     found = Shards(shards(args.work, name))
     return Domain(name, found, evenly_spread(len(found), args.samples), args.short_edge)
 
 
-def _photographs(vfm: VFMBackbone, domain: Domain) -> Iterator[tuple[Tensor, np.ndarray]]:
+def _photographs(vfm: Probed, domain: Domain) -> Iterator[tuple[Tensor, np.ndarray]]:
     """Features [h, w, c] and truth of each sample."""
     for index in domain.indices:
         _, image, truth = domain.sample(index)
@@ -68,13 +82,13 @@ def _photographs(vfm: VFMBackbone, domain: Domain) -> Iterator[tuple[Tensor, np.
 
 
 @torch.inference_mode()
-def features(vfm: VFMBackbone, image: np.ndarray, short_edge: int) -> Tensor:
+def features(vfm: Probed, image: np.ndarray, short_edge: int) -> Tensor:
     """The last block's patch tokens of an RGB image at this short edge, normalised, float32 [h / 16, w / 16, c]."""
     factor = short_edge / min(image.shape[:2])
     height, width = (round(side * factor / PATCH) * PATCH for side in image.shape[:2])
     resized = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_AREA)
-    normal = (torch.from_numpy(resized).float() - _MEAN) / _STD
-    last = vfm(normal.permute(2, 0, 1)[None], resize=False)[0][-1][0].permute(1, 2, 0)
+    normal = (torch.from_numpy(resized).float() - vfm.mean) / vfm.std
+    last = vfm.backbone(normal.permute(2, 0, 1)[None], resize=False)[0][-1][0].permute(1, 2, 0)
     return F.layer_norm(last, last.shape[-1:])
 
 
@@ -89,7 +103,7 @@ def shares(label: np.ndarray, grid: tuple[int, int]) -> Tensor:
     return F.avg_pool2d(one_hot.permute(2, 0, 1)[None], PATCH)[0].permute(1, 2, 0)
 
 
-def _head(vfm: VFMBackbone, args: argparse.Namespace, seed: int) -> nn.Linear:
+def _head(vfm: Probed, args: argparse.Namespace, seed: int) -> nn.Linear:
     """A linear layer trained on the scenes of a seed."""
     samples = []
     for index in range(args.count):

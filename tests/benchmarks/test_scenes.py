@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import scenes
 from benchmarks.evidence import streets
@@ -57,8 +58,29 @@ def test_a_probe_for_real(work, capsys):
 
 
 def test_features_are_those_of_the_vfm():
-    vfm = scenes.VFMBackbone({"name": "vit_tiny", "img_size": 64}, {"type": "none"}).eval()
+    vfm = scenes.Probed({"name": "vit_tiny", "img_size": 64})
     image = np.random.default_rng(0).integers(0, 255, (48, 96, 3), np.uint8)
     found = scenes.features(vfm, image, 32)
-    assert found.shape == (2, 4, vfm.vfm.embed_dim)
+    assert found.shape == (2, 4, vfm.backbone.vfm.embed_dim)
     assert torch.allclose(found.mean(dim=-1), torch.zeros(2, 4), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [("dinov2_small", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+     ("clip_large", (122.771, 116.746, 104.094), (68.5, 66.632, 70.323))],
+)  # fmt: skip
+def test_images_are_normalised_as_in_the_pretraining(name, mean, std, monkeypatch):
+    class Seeing(nn.Module):
+        def __init__(self, *_):
+            super().__init__()
+
+        def forward(self, image: torch.Tensor, resize: bool) -> tuple[list[torch.Tensor], None]:
+            self.image = image
+            return [image], None
+
+    monkeypatch.setattr(scenes, "VFMBackbone", Seeing)
+    vfm = scenes.Probed({"name": name})
+    scenes.features(vfm, np.full((32, 32, 3), 255, np.uint8), 32)
+    white = (255 - torch.tensor(mean)) / torch.tensor(std)
+    torch.testing.assert_close(vfm.backbone.image, white.view(1, 3, 1, 1).expand(1, 3, 32, 32), atol=1e-4, rtol=1e-4)
