@@ -11,7 +11,6 @@ The shards' pictures are procedural and the VFM's weights random: neither change
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -21,6 +20,8 @@ from typing import Any
 from benchmarks import common
 from benchmarks.overhead import prepare
 from pipelines.recipe import load_recipe
+from pipelines.resources import runs_that_fit
+from pipelines.settings import Recipe
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     rounds = [{name: in_a_process(args, name) for name in ("loop", "tune")} for _ in range(args.rounds)]
     setting = {name: getattr(args, name) for name in ("recipe", "steps", "trials", "rounds", "concurrent", "set")}
     about = {"setting": setting, "machine": common.machine(common.device())}
-    common.emit(report(rounds, places(args)) | about, args.json)
+    common.emit(report(rounds) | about, args.json)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,27 +100,32 @@ def loop(recipe: str, sets: list[str]) -> dict[str, Any]:
 
 def tune(recipe: str, sets: list[str]) -> dict[str, Any]:
     """The command."""
+    import ray
+
     from pipelines.__main__ import command
 
     started = time.perf_counter()
     result = command(["tune", recipe, *(word for change in sets for word in ("--set", change))])
-    seconds = time.perf_counter() - started
-    return {"seconds": round(seconds, 1), "trials": [trial["seconds"] for trial in result["trials"]]}
+    seconds = round(time.perf_counter() - started, 1)
+    trials = [trial["seconds"] for trial in result["trials"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return {"seconds": seconds, "trials": trials, "places": places(load_recipe(recipe, sets), len(trials), nodes)}
 
 
-def places(args: argparse.Namespace) -> int:
-    """Trials at a time."""
-    return min(args.concurrent or os.cpu_count() or 1, args.trials)
+def places(recipe: Recipe, trials: int, nodes: list[dict[str, float]]) -> int:
+    """How many of the trials `tune` ran at a time on a cluster of these nodes."""
+    fit = runs_that_fit(recipe, nodes, recipe.tune.gpus_per_trial or 1.0)
+    return min(recipe.tune.max_concurrent or fit, trials)
 
 
-def report(rounds: list[dict[str, dict[str, Any]]], at_a_time: int) -> dict[str, Any]:
+def report(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """Medians over the rounds.
 
     Returns:
         `ratio`: the loop's seconds by the sweep's; `over_trials`, `overhead` and `over_training`, see above; all
         seconds.
     """
-    own = [sum(each["tune"]["trials"]) / at_a_time for each in rounds]
+    own = [sum(each["tune"]["trials"]) / each["tune"]["places"] for each in rounds]
     over_own = [each["tune"]["seconds"] / seconds - 1 for each, seconds in zip(rounds, own, strict=True)]
     ratios = [each["loop"]["seconds"] / each["tune"]["seconds"] for each in rounds]
     training = [each["tune"]["seconds"] / each["loop"]["training"] - 1 for each in rounds]
