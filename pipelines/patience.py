@@ -19,6 +19,38 @@ T = TypeVar("T")
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 15.0
 
 
+def keep_trying(
+    call: Callable[[], T],
+    seconds: float,
+    words: Callable[[Exception], str],
+    over: str,
+    kinds: tuple[type[Exception], ...] = (OSError,),
+) -> T:
+    """What a call returns, once it raises no such error any more. What is missing is missing at once.
+
+    Args:
+        seconds: how long errors are borne; the first one after that is raised.
+        words: of the warning at the first error.
+        over: what is said when the call works again.
+        kinds: of errors that are borne.
+    """
+    deadline, wait = time.monotonic() + seconds, _FIRST_WAIT
+    while True:
+        try:
+            result = call()
+        except kinds as error:
+            if isinstance(error, FileNotFoundError) or time.monotonic() + wait > deadline:
+                raise
+            if wait == _FIRST_WAIT:
+                say(f"warning: {words(error)}")
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+            continue
+        if wait > _FIRST_WAIT:
+            say(over)
+        return result
+
+
 class Patient(pafs.FileSystemHandler):
     """Passes everything on to a file system, and tries again what the store refuses.
 
@@ -88,24 +120,18 @@ class Patient(pafs.FileSystemHandler):
             self.files.move(written, path)
 
     def _patiently(self, path: str, call: Callable[[], T]) -> T:
-        deadline, wait = time.monotonic() + self.seconds, _FIRST_WAIT
-        while True:
-            try:
-                result = call()
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                if time.monotonic() + wait > deadline:
-                    raise _given_up(path, error, self.seconds) from error
-                if wait == _FIRST_WAIT:
-                    say(f"warning: {path} can't be written or read ({_reason(error)}): trying again for "
-                        f"{duration(self.seconds)}; the checkpoints before are whole")  # fmt: skip
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
-                continue
-            if wait > _FIRST_WAIT:
-                say(f"{path}: the store answers again")
-            return result
+        def words(error: Exception) -> str:
+            return (
+                f"{path} can't be written or read ({_reason(error)}): trying again for {duration(self.seconds)}; the "
+                "checkpoints before are whole"
+            )
+
+        try:
+            return keep_trying(call, self.seconds, words, f"{path}: the store answers again")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _given_up(path, error, self.seconds) from error
 
 
 class _Whole(io.BytesIO):
@@ -127,7 +153,7 @@ class _Whole(io.BytesIO):
                 super().close()
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     """In one line, and without the words by which Ray knows S3's errors: it would try all of it three times."""
     return one_line(error).replace("AWS Error", "S3's error")
 

@@ -19,6 +19,10 @@ _PATIENCE = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 2, MLFLOW_HTTP_REQUEST_TIMEOUT: 10
 _FORBIDDEN = "Permission denied"  # the answer of MLflow's basic-auth; a wrong host name has the same code
 
 
+class Away(ValueError):
+    """MLflow does not answer, or not as it should: it may later."""
+
+
 def refusal(error: MlflowException, address: str) -> str | None:
     """What a server that knows its users refuses, and the mend; None if it is something else."""
     name, password = read_mlflow_creds()

@@ -179,7 +179,7 @@ class Tracking(Settings):
         600.0,
         ge=0,
         description="how long storage may refuse a file, being full or away, before that counts as a failure of "
-        "a worker (train.max_failures)",
+        "a worker (train.max_failures), and how long a trial of a sweep waits for it and for MLflow before it starts",
     )
 
     @field_validator("storage")

@@ -14,7 +14,7 @@ from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
 from pipelines.checkout import commit
-from pipelines.refusals import UNKNOWN, asking, at_once, check_address, refusal, tolerated, where
+from pipelines.refusals import UNKNOWN, Away, asking, at_once, check_address, refusal, tolerated, where
 from pipelines.settings import Recipe
 
 _LONGEST_PARAM = 500
@@ -30,8 +30,9 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
         offline: at the file, whatever MLFLOW_TRACKING_URI says.
 
     Raises:
-        ValueError: the store can't be reached or refuses this user, its URI holds a password, or `storage` is an object
-            store, where no sqlite file can lie.
+        Away: the store can't be reached.
+        ValueError: it refuses this user, its URI holds a password, or `storage` is an object store, where no sqlite
+            file can lie.
     """
     server = named_store(offline)
     if "://" in storage and not server:
@@ -48,11 +49,8 @@ def configure(storage: str = "runs", experiment: str = "rein", offline: bool = F
                 return found.experiment_id
             return mlflow.create_experiment(experiment, artifact_location=_artifacts(uri))
     except MlflowException as error:
-        raise ValueError(
-            refusal(error, where())
-            or f"MLflow at {where()} can't be used ({str(error).splitlines()[0]}): start it, unset "
-            "MLFLOW_TRACKING_URI, or train --offline"
-        ) from error
+        unusable = f"MLflow at {where()} can't be used ({str(error).splitlines()[0]}): start it, unset "
+        raise _unless_refused(error, f"{unusable}MLFLOW_TRACKING_URI, or train --offline") from error
 
 
 def named_store(offline: bool = False) -> str | None:
@@ -154,8 +152,14 @@ def find_run(run_id: str | None) -> bool:
     except MlflowException as error:
         if error.error_code in UNKNOWN:
             return False
-        unknown = f"MLflow at {where()} does not answer ({str(error).splitlines()[0]}): start it"
-        raise ValueError(refusal(error, where()) or unknown) from error
+        silent = f"MLflow at {where()} does not answer ({str(error).splitlines()[0]}): start it"
+        raise _unless_refused(error, silent) from error
+
+
+def _unless_refused(error: MlflowException, reason: str) -> ValueError:
+    """What to raise of an error of MLflow's: Away for this reason, or plain where this user is refused."""
+    refused = refusal(error, where())
+    return ValueError(refused) if refused else Away(reason)
 
 
 def check_run(run_id: str, recipe: Recipe, folder: str) -> None:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import re
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -147,3 +148,34 @@ def spoil() -> Callable[[Path, Sample], None]:
         file.write_bytes(data.replace(sample.image, bytes(len(sample.image))))
 
     return overwrite
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
+    """Gives a function that mounts a file system of so many MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(mebibytes: int) -> Path:
+        argv = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", folder]
+        if subprocess.run(argv, capture_output=True).returncode:
+            pytest.skip("this user may not mount a small file system")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "--lazy", folder], capture_output=True)
+
+
+@pytest.fixture
+def fill() -> Callable[[Path], Path]:
+    """Gives a function that fills a folder's disk with a file, and returns that file."""
+
+    def write(folder: Path) -> Path:
+        with open(folder / "filler", "wb", buffering=0) as filler:
+            try:
+                while filler.write(bytes(4096)):
+                    pass
+            except OSError:
+                return folder / "filler"
+
+    return write

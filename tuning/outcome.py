@@ -31,6 +31,8 @@ def conclude(sweep: Sweep) -> dict[str, Any]:
     say(results.to_text(table, sweep.metric))
     objective = describe(sweep)  # opens shards, and the table is seen though their store be away
     say(f"best by {sweep.metric} ({objective['words']}; {objective['tested']}): {best['checkpoint']}")
+    if lost := sweep.lost():
+        say(f"warning: {lost}: --resume {sweep.folder} tries them again")
     found = {"best": best, "trials": table, "objective": objective}
     found |= {f"pareto_{cost}": [row["run_dir"] for row in results.pareto(table, cost)] for cost in results.COSTS}
     tracking.log_metrics(sweep.mlflow_run_id, {f"best/{sweep.metric}": best["score"]})

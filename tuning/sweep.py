@@ -33,6 +33,7 @@ class Record:
         status: FINISHED: all steps; STOPPED: by the scheduler; DIVERGED: its loss was no number, which it would be
             again; FAILED: too often, or by what a user can mend, until the sweep is resumed; RUNNING: else.
         history: results of its validations: `step`, `source_mIoU`, `mIoU`, `step_seconds`.
+        impossible: whether it FAILED as no model can be built of its draw.
     """
 
     draw: Draw
@@ -41,6 +42,7 @@ class Record:
     history: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
     seconds: float = 0.0
+    impossible: bool = False
 
     def add(self, result: dict[str, Any]) -> bool:
         """A result, unless its step is known: a trial that goes on after a crash may come to it again."""
@@ -104,7 +106,7 @@ class Sweep:
         storage.write_json(self.folder, SWEEP_FILE, read(self.folder) | {"recipe": self.recipe.model_dump(mode="json")})
         failed = [record for record in self.records.values() if record.status == FAILED]
         for record in failed:
-            record.status, record.error = RUNNING, None
+            record.status, record.error, record.impossible = RUNNING, None, False
             self.save(record)
         if failed:
             say(f"trials that failed are tried again: {', '.join(label(record.draw) for record in failed)}")
@@ -120,6 +122,13 @@ class Sweep:
     def open_records(self) -> list[Record]:
         """Trials that were interrupted."""
         return [record for record in self.records.values() if record.status == RUNNING]
+
+    def lost(self) -> str | None:
+        """How many trials failed that might have been the best, and why; None if none did."""
+        failed = [record for record in self.records.values() if record.status == FAILED and not record.impossible]
+        if not failed:
+            return None
+        return f"{len(failed)} of {len(self.records)} trials failed ({failed[0].error or 'see the log'})"
 
     def run_folder(self, record: Record) -> str:
         """Where a trial's checkpoints are."""
@@ -168,7 +177,7 @@ class Watch(tune.Callback):
         """A trial was validated, or says why it can't go on."""
         record = self._record(trial)
         self._count(trial, record)
-        record.error = result.get("error")
+        record.error, record.impossible = result.get("error"), bool(result.get("impossible"))
         if record.add(result):
             self.sweep.save(record)
             say(f"{label(record.draw)}: {self.sweep.metric} {result[self.sweep.metric]:.2f} at step {result['step']}")

@@ -8,19 +8,25 @@ import torch
 from ray import tune
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
+from datasets import storage
+from datasets.sample import one_line
 from pipelines import tracking
 from pipelines.cluster import ROOT
 from pipelines.mistakes import Diverged, Mistake
+from pipelines.patience import keep_trying
 from pipelines.recipe import parse_recipe
-from pipelines.runs import Run, reports
+from pipelines.refusals import Away, at_once
+from pipelines.runs import Run, named_folder, reports
 from pipelines.settings import Recipe
-from pipelines.terminal import quiet
+from pipelines.terminal import duration, quiet
 from pipelines.train import train
 from rein_core import build_segmentor
 from tuning.schedulers import AGAIN
 from tuning.space import label
 from tuning.sweep import trial_recipe
 from tuning.tell import METRICS, Tell, scores
+
+_TRIED = "tried.json"
 
 
 def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
@@ -32,12 +38,13 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
             `gpus_per_worker`, and `histories`: results by label of trials that were interrupted before.
 
     Returns:
-        The last result, which Tune may have missed, or `error`: why there is no such model, or why its training would
-        end like this again, and then whether it `diverged`. It is no use to try again; Tune does, `tune.max_failures`
-        times, where this raises or its process dies.
+        The last result, which Tune may have missed, or `error`: why there is no such model, which is `impossible`, or
+        why its training would end like this again, and then whether it `diverged`. It is no use to try again; Tune
+        does, `tune.max_failures` times, where this raises or its process dies.
 
     Raises:
-        ValueError: MLflow or storage is away, or workers failed more often than `train.max_failures`.
+        ValueError, OSError: MLflow or storage is away for longer than `tracking.patience_seconds`, or in the midst of
+            the start, or workers failed more often than `train.max_failures`.
     """
     os.chdir(ROOT)
     _let_resources_be_freed()
@@ -45,16 +52,41 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     recipe = trial_recipe(parse_recipe(plan["recipe"]), draw)
     quiet()
     if reason := why_not(recipe):
-        return _given_up(recipe, reason)
+        return _given_up(recipe, reason) | {"impossible": True}
     tracking.use_store(plan["store"])
     name = f"{plan['name']}-{label(draw)}"
-    run = Run.find(name, recipe)
+    run = _find(name, recipe)
     for result in earlier(run, plan["histories"].get(label(draw), [])):
         tune.report(result)
     try:
         return scores(_train(recipe, run, name, plan)["metrics"])
     except Mistake as error:
         return _given_up(recipe, str(error)) | {"diverged": isinstance(error, Diverged)}
+
+
+def _find(name: str, recipe: Recipe) -> Run | None:
+    """The run that goes on, if there is one, once MLflow answers and the storage takes files: Tune would have used up
+    a trial's tries in a minute of an outage, and those of the next ones."""
+
+    def look() -> Run | None:
+        with at_once():
+            tracking.configure(**tracking.place(recipe))
+            _write_something(named_folder(name, recipe))
+            return Run.find(name, recipe)
+
+    def words(error: Exception) -> str:
+        return f"{name} can't start ({one_line(error)}): trying again for {duration(seconds)}"
+
+    seconds = recipe.tracking.patience_seconds
+    return keep_trying(look, seconds, words, f"{name} starts", (OSError, Away))
+
+
+def _write_something(folder: str) -> None:
+    """Raises OSError where that folder can't be written to."""
+    files, path = storage.filesystem(folder)
+    files.create_dir(path)
+    storage.write_json(folder, _TRIED, {})
+    storage.delete(folder, [_TRIED])
 
 
 def _train(recipe: Recipe, run: Run | None, name: str, plan: dict[str, Any]) -> dict[str, Any]:

@@ -39,8 +39,17 @@ def check(args: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def use(args: argparse.Namespace, sweep: Sweep, best: Row) -> dict[str, Any]:
-    """Does what the arguments say: `retrained`, as `train` returns it, and `registered`, as `register` does."""
+    """Does what the arguments say: `retrained`, as `train` returns it, and `registered`, as `register` does.
+
+    Raises:
+        ValueError: trials failed, of which one might have been better.
+    """
     done: dict[str, Any] = {}
+    if (args.retrain or args.retrain_set or args.register) and (lost := sweep.lost()):
+        raise ValueError(
+            f"tune: {lost}: --resume {sweep.folder} tries them again, or register the best of the others by hand: "
+            f"{best['checkpoint']}"
+        )
     if args.retrain or args.retrain_set:
         done["retrained"] = _retrain(sweep, best, args.retrain_set)
     if args.register:

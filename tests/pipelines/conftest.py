@@ -122,37 +122,6 @@ def small_checkpoint() -> Callable[[Path, int], Path]:
     return write
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
-    """Gives a function that mounts a file system of so many MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(mebibytes: int) -> Path:
-        argv = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", folder]
-        if subprocess.run(argv, capture_output=True).returncode:
-            pytest.skip("this user may not mount a small file system")
-        return folder
-
-    yield mount
-    subprocess.run(["umount", "--lazy", folder], capture_output=True)
-
-
-@pytest.fixture
-def fill() -> Callable[[Path], Path]:
-    """Gives a function that fills a folder's disk with a file, and returns that file."""
-
-    def write(folder: Path) -> Path:
-        with open(folder / "filler", "wb", buffering=0) as filler:
-            try:
-                while filler.write(bytes(4096)):
-                    pass
-            except OSError:
-                return folder / "filler"
-
-    return write
-
-
 @pytest.fixture(scope="session")
 def mlflow_server() -> Callable[[Path, int], AbstractContextManager]:
     """Gives a context: MLflow's own server on a port, with its store in a folder, until it is killed at the end."""

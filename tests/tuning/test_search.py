@@ -141,8 +141,10 @@ def test_a_trial_that_can_not_be_built_is_told_and_the_others_go_on(streets, sto
         "tune.rank": [2],
         "tune.layers": [[0, 1], [0, 99]],
     }
-    result = run_command("tune", "tune_token_rank_smoke", *settings(streets, storage, **changes))
+    argv = settings(streets, storage, **changes)
+    result = run_command("tune", "tune_token_rank_smoke", *argv, "--register", "of-the-others")
     good, bad = result["trials"]
+    assert result["registered"]["lineage"]["run_id"] == good["mlflow_run_id"]
     assert good["status"] == "FINISHED" and good["layers"] == [0, 1] and result["best"] == good
     assert result["objective"]["metric"] == "source_mIoU" and good["score"] == good["source_mIoU"]
     assert bad["status"] == "FAILED" and "name rising block numbers from 0 to 11" in bad["error"]

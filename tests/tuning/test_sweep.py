@@ -60,6 +60,21 @@ def test_what_failed_is_tried_again_by_a_resume(sweep, capsys):
     assert not capsys.readouterr().err
 
 
+def test_a_draw_that_is_no_model_is_marked(sweep):
+    """And no longer when a resume tries it again."""
+    trial = SimpleNamespace(trial_id="1", config={"draw": {"adapter": "rein", "rank": 2}}, last_result={})
+    watch = Watch(sweep, 1)
+    watch.on_trial_start(0, [], trial)
+    watch.on_trial_result(0, [], trial, {"step": 0, "error": "no such layer", "impossible": True})
+    watch.on_trial_complete(0, [], trial)
+    saved = Record(**storage.read_json(f"{sweep.folder}/trials", "rein-r2.json"))
+    assert saved.impossible and saved.status == FAILED and sweep.lost() is None
+    sweep.go_on()
+    watch.on_trial_result(0, [], trial, {"step": 0, "error": "MLflow is away"})
+    watch.on_trial_complete(0, [], trial)
+    assert sweep.lost() == "1 of 1 trials failed (MLflow is away)"
+
+
 def test_seconds_count_from_before_a_resume(sweep, monkeypatch):
     """Up to the last validation that was saved before it was killed."""
     trial = SimpleNamespace(trial_id="1", config={"draw": {"adapter": "rein", "rank": 2}}, last_result={})

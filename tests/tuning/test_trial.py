@@ -1,20 +1,39 @@
 """What a trial tells Tune, from reports made by hand."""
 
+import os
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from typing import ClassVar
+
 import pytest
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines.mistakes import Diverged, Mistake
 from pipelines.recipe import load_recipe, parse_recipe
+from pipelines.refusals import Away
 from tuning import trial
 from tuning.tell import Tell
 from tuning.trial import run_trial, why_not
 
 RECIPE = parse_recipe({"train": {"steps": 100, "validate_every": 20}, "data": {"source_val": ["s"]}})
 
-PLAN = {
-    "recipe": load_recipe("tune_token_rank_smoke").model_dump(mode="json"), "name": "sweep", "histories": {},
-    "mlflow_run_id": "0" * 32, "concurrent": 1, "gpus_per_worker": 1.0, "store": None,
-}  # fmt: skip
+DRAW = {"draw": {"adapter": "rein"}}
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch) -> Callable[..., dict]:
+    """Gives a sweep's, with its runs in a folder of their own and these changes of settings."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # which the trial sets, and the end of the test takes back
+
+    def make(*changes: str) -> dict:
+        recipe = load_recipe("tune_token_rank_smoke", [f"tracking.storage={tmp_path}", *changes])
+        return {
+            "recipe": recipe.model_dump(mode="json"), "name": "sweep", "histories": {}, "mlflow_run_id": "0" * 32,
+            "concurrent": 1, "gpus_per_worker": 1.0, "store": None,
+        }  # fmt: skip
+
+    return make
 
 
 @pytest.fixture(autouse=True)
@@ -89,29 +108,94 @@ def test_what_can_be_built_is_tried(kind):
     )
 
 
-def test_a_draw_that_is_no_model_is_not_tried():
+def test_a_draw_that_is_no_model_is_not_tried(plan):
     """And tells why; all else that can go wrong may be over by the next try."""
-    recipe = load_recipe("tune_token_rank_smoke", ["model.adapter.layers=[0, 99]"])
-    plan = {"recipe": recipe.model_dump(mode="json"), "name": "sweep"}
-    result = run_trial({"draw": {"adapter": "rein"}}, plan)
+    result = run_trial(DRAW, plan("model.adapter.layers=[0, 99]"))
     assert "name rising block numbers from 0 to 11" in result["error"] and result["source_mIoU"] == float("-inf")
+    assert result["impossible"]
+
+
+@pytest.fixture
+def mlflow_answers(monkeypatch) -> None:
+    """At once."""
+    monkeypatch.setattr(trial.tracking, "configure", lambda **place: "1")
 
 
 @pytest.mark.parametrize(("kind", "diverged"), [(Mistake, False), (Diverged, True)])
-def test_a_training_that_would_end_like_this_again_is_not_tried_again(monkeypatch, kind, diverged):
+def test_a_training_that_would_end_like_this_again_is_not_tried_again(
+    monkeypatch, plan, mlflow_answers, kind, diverged
+):
     def fails(*args, **settings):
         raise kind("training failed: the reason")
 
     monkeypatch.setattr(trial, "train", fails)
-    result = run_trial({"draw": {"adapter": "rein"}}, PLAN)
+    result = run_trial(DRAW, plan())
     assert result == {"error": "training failed: the reason", "diverged": diverged, "step": 0,
                       "source_mIoU": float("-inf")}  # fmt: skip
 
 
-def test_a_store_that_is_away_is_no_reason_to_give_a_draw_up(monkeypatch):
+def test_a_store_that_is_away_is_no_reason_to_give_a_draw_up(monkeypatch, plan, mlflow_answers):
     def away(*args, **settings):
         raise ValueError("MLflow at http://nowhere can't be used")
 
     monkeypatch.setattr(trial, "train", away)
     with pytest.raises(ValueError, match="can't be used"):
-        run_trial({"draw": {"adapter": "rein"}}, PLAN)
+        run_trial(DRAW, plan())
+
+
+class Answers(BaseHTTPRequestHandler):
+    """An MLflow server that has an experiment, and refuses the first calls: `refused` counts them down."""
+
+    refused: ClassVar[list[None]]
+
+    def do_GET(self) -> None:
+        """The only thing that it is asked."""
+        self.send_response(503 if self.refused else 200)
+        self.refused[:1] = []
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"experiment": {"experiment_id": "1", "lifecycle_stage": "active"}}')
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[str]:
+    """Names of trials whose training began, which ends at once."""
+    names = []
+
+    def train(recipe, run, name, **settings) -> dict:
+        names.append(name)
+        return {"metrics": {"step": 4}}
+
+    monkeypatch.setattr(trial, "train", train)
+    return names
+
+
+def test_a_trial_waits_for_mlflow(monkeypatch, plan, started, web_server, capsys):
+    """Else Tune would have used up its tries, and those of the next trials, in a minute."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(Answers, "refused", [None] * 2, raising=False)
+    with web_server(Answers) as address:
+        assert run_trial(DRAW, plan() | {"store": address}) == {"step": 4}
+    told = capsys.readouterr().err
+    assert started == ["sweep-rein"] and not Answers.refused
+    assert told.count("trying again for 10 min") == told.count("sweep-rein starts") == 1
+
+
+def test_a_trial_waits_no_longer_than_patience(monkeypatch, plan, started, free_port):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Away, match="can't be used"):
+        run_trial(DRAW, plan("tracking.patience_seconds=2") | {"store": f"http://127.0.0.1:{free_port()}"})
+    assert not started
+
+
+def test_a_trial_waits_for_room(plan, mlflow_answers, started, small_disk, fill, capsys):
+    disk = small_disk(4)
+    filler = fill(disk)
+    threading.Timer(2.5, os.remove, [filler]).start()
+    assert run_trial(DRAW, plan(f"tracking.storage={disk}")) == {"step": 4}
+    told = capsys.readouterr().err
+    assert started == ["sweep-rein"] and told.count("No space left on device") == 1
+    assert not list((disk / "sweep-rein").iterdir())

@@ -6,7 +6,9 @@ import pytest
 
 from pipelines.recipe import load_recipe
 from tuning import winner
-from tuning.sweep import Sweep
+from tuning.sweep import FAILED, FINISHED, Sweep
+
+BEST = {"adapter": "rein", "rank": 2, "score": 1.0, "checkpoint": "runs/best", "run_dir": "runs"}
 
 
 def arguments(*argv: str) -> argparse.Namespace:
@@ -20,6 +22,42 @@ def test_settings_of_the_retraining_are_looked_at_first():
     winner.check(arguments("--retrain-set", "train.steps=4"), recipe)
     with pytest.raises(ValueError, match=r"unknown key train\.stepz: did you mean train\.steps"):
         winner.check(arguments("--retrain-set", "train.stepz=4"), recipe)
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Sweep:
+    """Two of its trials failed."""
+    recipe = load_recipe("tune_token_rank_smoke", [f"tracking.storage={tmp_path}"])
+    made = Sweep(f"{tmp_path}/sweep", recipe, "0" * 32, {})
+    for rank, status, error in ((2, FINISHED, None), (4, FAILED, "MLflow was away"), (8, FAILED, None)):
+        record = made.record({"adapter": "rein", "rank": rank})
+        record.status, record.error = status, error
+    return made
+
+
+@pytest.fixture
+def done(monkeypatch) -> list[str]:
+    """Words for what became of the best."""
+    calls = []
+    monkeypatch.setattr(winner, "train", lambda *args, **settings: calls.append("retrained") or {"checkpoint": "c"})
+    monkeypatch.setattr(winner.register, "register", lambda *args, **settings: calls.append("registered"))
+    return calls
+
+
+@pytest.mark.parametrize("asked", [["--register", "model"], ["--retrain"], ["--retrain-set", "seed=7"]])
+def test_the_best_of_what_an_outage_left_is_not_used(sweep, done, asked):
+    """One that was lost may have been better."""
+    words = "2 of 3 trials failed .MLflow was away.: --resume .*/sweep tries them again, or register .* hand: runs/best"
+    with pytest.raises(ValueError, match=words):
+        winner.use(arguments(*asked), sweep, BEST)
+    assert not done and winner.use(arguments(), sweep, BEST) == {}
+
+
+def test_draws_that_are_no_model_are_no_loss(sweep, done):
+    for record in sweep.records.values():
+        record.impossible = record.status == FAILED
+    winner.use(arguments("--retrain", "--register", "model"), sweep, BEST)
+    assert done == ["retrained", "registered"] and sweep.lost() is None
 
 
 def test_another_best_or_other_changes_are_another_run():
