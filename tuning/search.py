@@ -8,10 +8,12 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from datasets import storage
-from pipelines import resources, runs, tracking
+from pipelines import refusals, resources, runs, tracking
 from pipelines.cluster import connect
 from pipelines.recipe import change_recipe, load_recipe, parse_recipe
 from pipelines.settings import Recipe, absolute
@@ -77,9 +79,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _run(args: argparse.Namespace, sweep: Sweep) -> dict[str, Any]:
     try:
-        search(sweep)
-        found = conclude(sweep)
-        found |= winner.use(args, sweep, found["best"])
+        with refusals.asking():
+            search(sweep)
+            found = conclude(sweep)
+            found |= winner.use(args, sweep, found["best"])
     except BaseException:
         tracking.end_run(sweep.mlflow_run_id, "FAILED")
         raise
@@ -128,6 +131,7 @@ def search(sweep: Sweep) -> None:
 
     Raises:
         KeyboardInterrupt: it was interrupted, and can be resumed.
+        ValueError: Tune failed, or the sweep's folder can't be written to.
     """
     known = [record.draw for record in sweep.records.values()]
     sampler = build_sampler(sweep.recipe, known)
@@ -135,7 +139,8 @@ def search(sweep: Sweep) -> None:
     left = total - len(ended(sweep.records.values()))
     if left > 0:
         started = time.time()
-        _tuner(sweep, sampler, total, left).fit()
+        watch = Watch(sweep, total)
+        _fit(_tuner(sweep, sampler, watch, left), watch)
         say(f"{left} trials in {duration(time.time() - started)}")
     _end_runs(sweep)
     if sweep.open_records():
@@ -143,7 +148,18 @@ def search(sweep: Sweep) -> None:
         raise KeyboardInterrupt
 
 
-def _tuner(sweep: Sweep, sampler: Sampler, total: int, left: int) -> tune.Tuner:
+def _fit(tuner: tune.Tuner, watch: Watch) -> None:
+    """Raises ValueError if Tune itself fails, or what it found can't be written."""
+    try:
+        tuner.fit()
+    except (TuneError, RayError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(f"tune: Ray Tune failed ({reason}): go on with --resume {watch.sweep.folder}") from error
+    finally:
+        watch.finish()
+
+
+def _tuner(sweep: Sweep, sampler: Sampler, watch: Watch, left: int) -> tune.Tuner:
     recipe = sweep.recipe
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
     connect()
@@ -165,7 +181,7 @@ def _tuner(sweep: Sweep, sampler: Sampler, total: int, left: int) -> tune.Tuner:
             storage_path=path,
             storage_filesystem=files,
             failure_config=tune.FailureConfig(max_failures=recipe.tune.max_failures),
-            callbacks=[Watch(sweep, total)],
+            callbacks=[watch],
             verbose=0,
         ),
     )

@@ -11,10 +11,12 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from datasets import storage
+from datasets.sample import one_line
 from pipelines import tracking
+from pipelines.patience import keep_trying
 from pipelines.runs import RUN_FILE
 from pipelines.settings import Recipe, absolute
-from pipelines.terminal import say
+from pipelines.terminal import duration, say
 from tuning.space import Draw, apply, label
 from tuning.tell import METRICS
 
@@ -96,10 +98,14 @@ class Sweep:
         """One that was begun. Raises ValueError if its MLflow run is not where the recipe says."""
         values = read(folder)
         tracking.check_run(values["mlflow_run_id"], recipe, folder)
-        trials = storage.join(absolute(folder), TRIALS)
+        return cls(absolute(folder), recipe, values["mlflow_run_id"], cls.records_in(absolute(folder)))
+
+    @staticmethod
+    def records_in(folder: str) -> dict[str, Record]:
+        """Trials whose records are in a sweep's folder, by their draws' labels."""
+        trials = storage.join(folder, TRIALS)
         names = [name for name in storage.listing(trials) if name.endswith(".json")]
-        records = {name.removesuffix(".json"): Record(**storage.read_json(trials, name)) for name in names}
-        return cls(absolute(folder), recipe, values["mlflow_run_id"], records)
+        return {name.removesuffix(".json"): Record(**storage.read_json(trials, name)) for name in names}
 
     def go_on(self) -> None:
         """Of one that was begun: a later resume goes on with what is asked for now, and what failed is tried again."""
@@ -167,11 +173,12 @@ class Watch(tune.Callback):
     def __init__(self, sweep: Sweep, total: int):
         self.sweep, self.total = sweep, total
         self.counted: dict[str, float] = {}  # until when each trial's seconds are in its record
+        self.unsaved: dict[str, Record] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins, or goes on."""
         self.counted.setdefault(trial.trial_id, time.time())
-        self.sweep.save(self._record(trial))
+        self._save(self._record(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
         """A trial was validated, or says why it can't go on."""
@@ -179,7 +186,7 @@ class Watch(tune.Callback):
         self._count(trial, record)
         record.error, record.impossible = result.get("error"), bool(result.get("impossible"))
         if record.add(result):
-            self.sweep.save(record)
+            self._save(record)
             say(f"{label(record.draw)}: {self.sweep.metric} {result[self.sweep.metric]:.2f} at step {result['step']}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -198,6 +205,37 @@ class Watch(tune.Callback):
             record.error = str(trial.get_error() or record.error).strip().splitlines()[-1]
         self._end(trial, FAILED)
 
+    def finish(self) -> None:
+        """After Tune: writes what the store refused before. Raises ValueError if it goes on doing so."""
+        seconds, folder = self.sweep.recipe.tracking.patience_seconds, self.sweep.folder
+
+        def words(error: Exception) -> str:
+            return f"{self._refused(error)}: trying again for {duration(seconds)}"
+
+        try:
+            keep_trying(self._save_all, seconds, words, f"{folder}: records of trials are written")
+        except OSError as error:
+            mend = f"free space or mend the store, then --resume {folder}"
+            raise ValueError(f"{self._refused(error)}: {mend}") from error
+
+    def _save(self, record: Record) -> None:
+        """With what was refused before. A store that refuses it ends no sweep: records are here too."""
+        is_first = not self.unsaved
+        self.unsaved[label(record.draw)] = record
+        try:
+            self._save_all()
+        except OSError as error:
+            if is_first:
+                say(f"warning: {self._refused(error)}: trying again with the next result")
+
+    def _refused(self, error: Exception) -> str:
+        return f"{self.sweep.folder}: records of trials can't be written ({one_line(error)})"
+
+    def _save_all(self) -> None:
+        for name, record in list(self.unsaved.items()):
+            self.sweep.save(record)
+            del self.unsaved[name]
+
     def _count(self, trial: Trial, record: Record) -> None:
         """With each result that is saved, so that a resume finds them."""
         now = time.time()
@@ -208,7 +246,7 @@ class Watch(tune.Callback):
         record = self._record(trial)
         record.status = status
         self._count(trial, record)
-        self.sweep.save(record)
+        self._save(record)
         done = sum(each.status != RUNNING for each in self.sweep.records.values())
         reason = f" ({record.error})" if record.error else ""
         say(f"{label(record.draw)}: {status.lower()}{reason}, {done} of {self.total} trials")

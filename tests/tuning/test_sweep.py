@@ -1,8 +1,13 @@
 """A sweep's folder: what a resume finds in it."""
 
+import os
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from ray.tune.error import TuneError
 
 from datasets import storage
 from pipelines import runs
@@ -95,6 +100,77 @@ def test_seconds_count_from_before_a_resume(sweep, monkeypatch):
     now[0] += 7
     watch.on_trial_complete(0, [], trial)
     assert saved.seconds == 42
+
+
+def drawn(rank: int) -> SimpleNamespace:
+    """A trial as Tune names it."""
+    draw = {"adapter": "rein", "rank": rank}
+    return SimpleNamespace(trial_id=str(rank), config={"draw": draw}, last_result={})
+
+
+@pytest.fixture
+def on_a_disk(small_disk) -> Sweep:
+    """A sweep of two trials, about to begin on a small file system, and patient for 5 s."""
+    disk = small_disk(4)
+    changes = [f"tracking.storage={disk}", "tracking.patience_seconds=5"]
+    (disk / "sweep" / "trials").mkdir(parents=True)
+    return Sweep(f"{disk}/sweep", load_recipe("tune_token_rank_smoke", changes), "0" * 32, {})
+
+
+def saved(sweep: Sweep) -> dict[int, str]:
+    """Ranks of trials whose records are there → their states."""
+    found = Sweep.records_in(sweep.folder).values()
+    return {record.draw["rank"]: record.status for record in found}
+
+
+def test_a_full_disk_ends_no_sweep(on_a_disk, fill, capsys):
+    """What it refuses is written with the next result; said once."""
+    watch, (first, second) = Watch(on_a_disk, 2), (drawn(2), drawn(4))
+    filler = fill(Path(on_a_disk.folder).parent)
+    for trial in (first, second):
+        watch.on_trial_start(0, [], trial)
+    watch.on_trial_result(0, [], first, {"step": 2, "source_mIoU": 1.0})
+    watch.on_trial_complete(0, [], first)
+    assert saved(on_a_disk) == {} and set(watch.unsaved) == {"rein-r2", "rein-r4"}
+    assert capsys.readouterr().err.count("No space left on device") == 1
+    filler.unlink()
+    watch.on_trial_result(0, [], second, {"step": 2, "source_mIoU": 1.0})
+    assert saved(on_a_disk) == {2: STOPPED, 4: RUNNING} and not watch.unsaved
+
+
+def test_what_no_result_follows_is_written_at_the_end(on_a_disk, fill, capsys):
+    """Patiently."""
+    watch = Watch(on_a_disk, 1)
+    filler = fill(Path(on_a_disk.folder).parent)
+    watch.on_trial_start(0, [], drawn(2))
+    watch.on_trial_complete(0, [], drawn(2))
+    threading.Timer(1.5, os.remove, [filler]).start()
+    watch.finish()
+    assert saved(on_a_disk) == {2: STOPPED} and "records of trials are written" in capsys.readouterr().err
+
+
+def test_tune_that_fails_is_said_in_a_line_that_names_resume(on_a_disk, fill):
+    def fit() -> None:
+        raise TuneError("Traceback …\nRuntimeError: the reason\n")
+
+    watch = Watch(on_a_disk, 1)
+    with pytest.raises(ValueError, match=rf"Tune failed \(RuntimeError: the reason\): .* --resume {on_a_disk.folder}$"):
+        search._fit(SimpleNamespace(fit=fit), watch)
+    fill(Path(on_a_disk.folder).parent)
+    watch.on_trial_start(0, [], drawn(2))
+    words = rf"records of trials can't be written .*No space left.* --resume {on_a_disk.folder}$"
+    with pytest.raises(ValueError, match=words):
+        search._fit(SimpleNamespace(fit=lambda: None), watch)
+
+
+def test_mlflow_that_is_away_at_the_end_is_said_in_a_line(sweep, monkeypatch):
+    def away(*args: object) -> None:
+        raise MlflowException("API request failed\nwith many words")
+
+    monkeypatch.setattr(search, "search", away)
+    monkeypatch.setattr(search.tracking, "end_run", lambda *args: None)
+    with pytest.raises(ValueError, match="^MLflow at [^\n]*: API request failed$"):
+        search._run(SimpleNamespace(), sweep)
 
 
 def test_two_that_begin_together_dont_overwrite_each_other(tmp_path, run_command, monkeypatch):
