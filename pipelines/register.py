@@ -73,6 +73,7 @@ def register(
     vfm_weights: str | None = None,
     with_vfm: bool = False,
     storage: str = "runs",
+    offline: bool = False,
 ) -> dict[str, Any]:
     """Loads a model to prove it whole, logs it, and registers it; returns its name, version, URI and lineage.
 
@@ -80,6 +81,7 @@ def register(
         checkpoint: as in `models.resolve`.
         vfm_weights: the VFM's weights, where they lie elsewhere than they did in training.
         with_vfm: whether the VFM's weights go into the model.
+        storage, offline: the MLflow store, as in `tracking.configure`.
 
     Raises:
         ValueError: no such checkpoint, it does not load, or the name is not allowed.
@@ -87,12 +89,12 @@ def register(
     check_name("NAME", name)
     if alias is not None:
         check_alias("--alias", alias)
-    tracking.configure(storage)
+    tracking.configure(storage, offline=offline)
     with _packed(models.resolve(checkpoint), vfm_weights, with_vfm) as folder:
         _, values, provenance = load_checkpoint(folder, vfm_weights)
         run_id, recipe = provenance.get("mlflow_run_id"), parse_recipe(values)
         if not tracking.find_run(run_id):
-            run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=storage)
+            run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=storage, offline=offline)
             tracking.end_run(run_id, "FINISHED")  # it only holds the model
         with refusals.asking():
             logged = _log(run_id, folder)

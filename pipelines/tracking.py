@@ -107,13 +107,20 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def create_run(name: str, recipe: Recipe, parent_run_id: str | None = None, storage: str | None = None) -> str:
+def create_run(
+    name: str,
+    recipe: Recipe,
+    parent_run_id: str | None = None,
+    storage: str | None = None,
+    offline: bool = False,
+) -> str:
     """A new MLflow run with the recipe as its parameters; returns its id. Raises ValueError as `configure` does.
 
     Args:
-        storage: in place of the recipe's, for a command that has one of its own.
+        storage, offline: in place of the recipe's, for a command that has a storage of its own.
     """
-    experiment_id = configure(storage, recipe.tracking.experiment) if storage else configure(**place(recipe))
+    theirs = {"storage": storage, "experiment": recipe.tracking.experiment, "offline": offline}
+    experiment_id = configure(**(theirs if storage else place(recipe)))
     tags = {"commit": commit() or "unknown", "recipe": recipe.name, **_job()}
     tags |= {PARENT: parent_run_id} if parent_run_id else {}
     params = flatten(recipe.model_dump(mode="json"))

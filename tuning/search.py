@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -84,10 +85,17 @@ def _run(args: argparse.Namespace, sweep: Sweep) -> dict[str, Any]:
             found = conclude(sweep)
             found |= winner.use(args, sweep, found["best"])
     except BaseException:
-        tracking.end_run(sweep.mlflow_run_id, "FAILED")
+        _end(sweep, "FAILED")
         raise
-    tracking.end_run(sweep.mlflow_run_id, "FINISHED")
+    _end(sweep, "FINISHED")
     return found
+
+
+def _end(sweep: Sweep, status: str) -> None:
+    """Of the sweep's MLflow run, in its own store: the best may have been retrained with another one."""
+    with suppress(ValueError, OSError):  # a store that is away is the configured one too, and ending it warns
+        tracking.configure(**tracking.place(sweep.recipe))
+    tracking.end_run(sweep.mlflow_run_id, status)
 
 
 def _asked_for(args: argparse.Namespace) -> tuple[Recipe, str | None]:

@@ -54,8 +54,8 @@ def use(args: argparse.Namespace, sweep: Sweep, best: Row) -> dict[str, Any]:
         done["retrained"] = _retrain(sweep, best, args.retrain_set)
     if args.register:
         checkpoint = done["retrained"]["checkpoint"] if done else best["checkpoint"]
-        storage = sweep.recipe.tracking.storage
-        done["registered"] = register.register(checkpoint, args.register, args.alias, storage=storage)
+        place = sweep.recipe.tracking.model_dump(include={"storage", "offline"})
+        done["registered"] = register.register(checkpoint, args.register, args.alias, **place)
     return done
 
 

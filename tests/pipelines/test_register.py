@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipelines.cluster import ROOT
 from pipelines.recipe import load_recipe
-from pipelines.register import check_alias, check_name
+from pipelines.register import check_alias, check_name, register
 from rein_core import build_segmentor, predict_labels
 from rein_core.checkpoint import save_checkpoint
 from tuning import winner
@@ -63,6 +63,15 @@ def assert_temporary(uri: str, storage: Path) -> None:
     env = os.environ | {"TMPDIR": str(temporary)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
     assert done.stdout.startswith(str(temporary)) and not list(temporary.iterdir()), done.stderr
+
+
+def test_offline_is_the_file_whatever_the_environment_says(small_checkpoint, tmp_path, monkeypatch):
+    """Nobody answers there."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    checkpoint = small_checkpoint(tmp_path / "checkpoint", 0)
+    done = register(str(checkpoint), "kept-here", storage=str(tmp_path), offline=True)
+    version = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_model_version("kept-here", "1")
+    assert version.run_id == done["lineage"]["run_id"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-", "a/b", "a:b", "a b"])

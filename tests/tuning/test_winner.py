@@ -1,11 +1,14 @@
 """What is done with a sweep's best: said before hours of trials if it can't be, and never mixed up."""
 
 import argparse
+from contextlib import nullcontext
 
 import pytest
+from mlflow import MlflowClient
 
-from pipelines.recipe import load_recipe
-from tuning import winner
+from pipelines import tracking
+from pipelines.recipe import change_recipe, load_recipe
+from tuning import search, winner
 from tuning.sweep import FAILED, FINISHED, Sweep
 
 BEST = {"adapter": "rein", "rank": 2, "score": 1.0, "checkpoint": "runs/best", "run_dir": "runs"}
@@ -58,6 +61,38 @@ def test_draws_that_are_no_model_are_no_loss(sweep, done):
         record.impossible = record.status == FAILED
     winner.use(arguments("--retrain", "--register", "model"), sweep, BEST)
     assert done == ["retrained", "registered"] and sweep.lost() is None
+
+
+def test_the_best_is_registered_where_the_sweep_is(sweep, monkeypatch):
+    """Whatever MLFLOW_TRACKING_URI says."""
+    places = []
+    monkeypatch.setattr(winner.register, "register", lambda *args, **place: places.append(place))
+    for offline in (False, True):
+        recipe = change_recipe(sweep.recipe, [f"tracking.offline={offline}"])
+        winner.use(arguments("--register", "model"), Sweep(sweep.folder, recipe, "0" * 32, {}), BEST)
+    assert places == [{"storage": sweep.recipe.tracking.storage, "offline": offline} for offline in (False, True)]
+
+
+def test_a_sweep_ends_in_its_own_store(monkeypatch, tmp_path):
+    """Not in that of the retraining, which was the last to be configured; and also where something failed."""
+    recipe = load_recipe("tune_token_rank_smoke", [f"tracking.storage={tmp_path / 'mine'}", "tracking.offline=True"])
+
+    def use(*args: object) -> dict:
+        tracking.configure(str(tmp_path / "theirs"))
+        if fails:
+            raise ValueError("no such checkpoint")
+        return {}
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name, made in (("search", None), ("conclude", {"best": BEST})):
+        monkeypatch.setattr(search, name, lambda sweep, made=made: made)
+    monkeypatch.setattr(winner, "use", use)
+    for fails, status in ((False, "FINISHED"), (True, "FAILED")):
+        sweep = Sweep(f"{tmp_path}/sweep", recipe, tracking.create_run("sweep", recipe), {})
+        with pytest.raises(ValueError, match="no such checkpoint") if fails else nullcontext():
+            search._run(arguments(), sweep)
+        run = MlflowClient(f"sqlite:///{tmp_path}/mine/mlflow.db").get_run(sweep.mlflow_run_id)
+        assert run.info.status == status
 
 
 def test_another_best_or_other_changes_are_another_run():
