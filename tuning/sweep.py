@@ -17,12 +17,14 @@ from pipelines.patience import keep_trying
 from pipelines.runs import RUN_FILE
 from pipelines.settings import Recipe, absolute
 from pipelines.terminal import duration, say
-from tuning.space import Draw, apply, label
+from tuning.space import Draw, Space, apply, label
 from tuning.tell import METRICS
 
 SWEEP_FILE, TRIALS = "sweep.json", "trials"
 RUNNING, FINISHED, STOPPED, FAILED = "RUNNING", "FINISHED", "STOPPED", "FAILED"
 DIVERGED = "DIVERGED"
+RETRAINED = "retrained"
+_NAMED = 3
 _KEPT = ("step", *METRICS.values(), "step_seconds")
 
 
@@ -83,9 +85,19 @@ class Sweep:
 
     @classmethod
     def create(cls, recipe: Recipe, folder: str) -> "Sweep":
-        """A new sweep in a folder, and a new MLflow run. Raises ValueError if the folder is another sweep's."""
+        """A new sweep in a folder, and a new MLflow run.
+
+        Raises:
+            ValueError: the folder is another sweep's, or its trials would go on with runs of an older one.
+        """
         if storage.size(folder, SWEEP_FILE) is not None:
             raise ValueError(f"{folder} has become another sweep's: the same command again goes on with that")
+        if older := _older_runs(folder, recipe):
+            named = ", ".join(older[:_NAMED]) + " …" * (len(older) > _NAMED)
+            raise ValueError(
+                f"{folder}: runs of an older sweep of this name lie beside it, {named}: choose another --name, or "
+                "remove them"
+            )
         run_id = tracking.create_run(storage.split(folder)[1], recipe)
         files, path = storage.filesystem(storage.join(folder, TRIALS))
         files.create_dir(path)
@@ -149,6 +161,14 @@ def new_folder(recipe: Recipe, name: str | None) -> str:
     """`STORAGE/NAME`; without a name it is the recipe's, with the time."""
     name = name or f"tune-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     return storage.join(recipe.tracking.storage, name)
+
+
+def _older_runs(folder: str, recipe: Recipe) -> list[str]:
+    """Names of runs beside a sweep's folder that its trials, or the retraining of its best, would take for theirs."""
+    name, beside = storage.split(folder)[1], recipe.tracking.storage
+    theirs = [f"{name}-{kind}" for kind in (*Space(recipe).kinds, RETRAINED)]
+    named = [each for each in storage.listing(beside) if any(f"{each}-".startswith(f"{begin}-") for begin in theirs)]
+    return [each for each in named if storage.size(storage.join(beside, each), RUN_FILE) is not None]
 
 
 def read(folder: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pipelines.tracking import flatten
 from pipelines.train import train
 from tuning.results import SETTINGS, Row
 from tuning.space import Draw, apply, label
-from tuning.sweep import Sweep
+from tuning.sweep import RETRAINED, Sweep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,7 @@ def run_name(sweep: Sweep, best: Row, changes: list[str]) -> str:
 
     Another best, or other changes, is another run: one that goes on must be the same.
     """
-    name = f"{sweep.name}-retrained-{label(_draw(best))}"
+    name = f"{sweep.name}-{RETRAINED}-{label(_draw(best))}"
     plain, changed = (retrain_recipe(sweep.recipe, best, each) for each in ([], changes))
     keys = runs.changed_settings(plain, changed, runs.MAY_CHANGE)
     if not keys:

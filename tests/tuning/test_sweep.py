@@ -183,6 +183,27 @@ def test_two_that_begin_together_dont_overwrite_each_other(tmp_path, run_command
     assert not (tmp_path / "both" / SWEEP_FILE).exists() and not (tmp_path / "mlflow.db").exists()
 
 
+@pytest.mark.parametrize("run", ["again-rein-m5-r2", "again-rein", "again-retrained-rein-m5-r2"])
+def test_a_new_sweep_under_an_old_name_is_refused(tmp_path, run):
+    """Whose folder was removed, but not its trials' runs: their scores would be the new one's."""
+    recipe = load_recipe("tune_token_rank_smoke", [f"tracking.storage={tmp_path}"])
+    (tmp_path / run).mkdir()
+    storage.write_json(str(tmp_path / run), runs.RUN_FILE, {})
+    with pytest.raises(ValueError, match=rf"/again: runs of an older sweep .* beside it, {run}: choose another --name"):
+        Sweep.create(recipe, new_folder(recipe, "again"))
+    assert not (tmp_path / "again").exists() and not (tmp_path / "mlflow.db").exists()
+
+
+def test_runs_of_others_are_in_nobodys_way(tmp_path, monkeypatch):
+    monkeypatch.setattr("tuning.sweep.tracking.create_run", lambda *args: "0" * 32)
+    recipe = load_recipe("tune_token_rank_smoke", [f"tracking.storage={tmp_path}"])
+    for run in ("again-b-rein-m5-r2", "again-reinforced", "again", "other-rein-m5-r2"):
+        (tmp_path / run).mkdir()
+        storage.write_json(str(tmp_path / run), runs.RUN_FILE, {})
+    (tmp_path / "again-rein-m5-r4").mkdir()  # without a run in it
+    assert Sweep.create(recipe, new_folder(recipe, "again")).name == "again"
+
+
 def test_a_sweep_that_appeared_meanwhile_stays(sweep):
     before = read(sweep.folder)
     assert new_folder(sweep.recipe, "sweep") == sweep.folder
