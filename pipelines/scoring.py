@@ -23,6 +23,9 @@ from rein_core.calibration import CalibrationMeter
 from rein_core.inference import labels_of
 from rein_core.metrics import ConfusionMeter
 
+_WRAPPED = "The above exception was the direct cause of the following exception:"
+"""Python's words between an error and the one that was raised from it."""
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -204,8 +207,13 @@ def score_by_actors(
     model: str, vfm_weights: str | None, domains: list[Domain], protocol: Protocol, workers: int
 ) -> Iterator[dict[str, Any]]:
     """The same rows, in any order, by so many actors on the cluster that Ray has joined: each on a GPU, if there are
-    any, else on its share of the CPUs. An actor that dies is replaced, and its samples are scored again."""
+    any, else on its share of the CPUs. An actor that dies is replaced, and its samples are scored again.
+
+    Raises:
+        ValueError: an actor can't load the model, or can't score a sample.
+    """
     import ray
+    from ray.exceptions import RayError
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus, threads = on_cpus(nodes, workers, 0.6)  # Ray Data needs some
@@ -219,7 +227,18 @@ def score_by_actors(
         compute=ray.data.ActorPoolStrategy(size=workers),
         **share,
     )
-    yield from rows.iter_rows()
+    try:
+        yield from rows.iter_rows()
+    except RayError as error:
+        raise ValueError(f"scoring failed on a worker: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The last line of what was raised in an actor; Ray Data wraps it where that was no start of one."""
+    from ray.exceptions import UserCodeException
+
+    told = str(error).rpartition(_WRAPPED)[0] if isinstance(error, UserCodeException) else str(error)
+    return (told or str(error)).strip().splitlines()[-1]
 
 
 def gather(rows: Iterable[dict[str, Any]], domains: list[Domain]) -> list[Counts]:

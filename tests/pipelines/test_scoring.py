@@ -1,5 +1,7 @@
-"""Labels of groups of classes, as IDD-lite's: predictions and their confidences are brought to the same groups."""
+"""What ails actors is said in a line; predictions and their confidences are brought to a shard's groups of classes, as
+IDD-lite's."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +29,25 @@ def groups(streets, tmp_path) -> str:
     manifest = replace(read_manifest(streets.camera), label_space="idd_lite", dataset="groups")
     write_manifest(str(folder), replace(manifest, files=[write_file(str(folder), file.name, rows)]))
     return str(folder)
+
+
+def test_what_ails_an_actor_is_said_in_a_line(in_files, small_checkpoint, run_command, spoil, tmp_path, monkeypatch):
+    """A damaged sample; and a model that only this machine has."""
+    checkpoint, load = small_checkpoint(tmp_path / "checkpoint", 0), models.load
+    argv = ("evaluate", checkpoint, in_files, "--pictures", 0, "--storage", tmp_path, "--workers", 1)
+    sample = Shards(str(in_files)).read(9)
+    spoil(in_files / "part-1.parquet", sample)
+    with pytest.raises(ValueError, match=rf"^scoring failed on a worker: [^\n]*sample {sample.name}: [^\n]*$"):
+        run_command(*argv)
+
+    def load_and_lose(*args: str) -> tuple:
+        loaded = load(*args)
+        shutil.rmtree(checkpoint)
+        return loaded
+
+    monkeypatch.setattr(models, "load", load_and_lose)
+    with pytest.raises(ValueError, match=r"^scoring failed on a worker: [^\n]*neither a checkpoint folder [^\n]*$"):
+        run_command(*argv)
 
 
 def test_extras_of_groups(groups, small_checkpoint, run_command, tmp_path):
