@@ -100,16 +100,21 @@ class RawFolder:
         found: dict[tuple[str, ...], str] = {}
         twice = []
         for glob in globs:
-            folder = fixed_folder(glob)
-            deep = "/" in glob[len(folder) + 1 if folder else 0 :]
-            for info in self._list(folder, deep):
-                path = info.path[len(self.root) + 1 :]
-                key = _pattern(glob).fullmatch(path)
-                if key and info.type == pafs.FileType.File and "/." not in f"/{path}":
-                    first = found.setdefault(key.groups(), path)
-                    twice += [(first, path)] if first != path else []
+            for path in self.infos(glob):
+                first = found.setdefault(_pattern(glob).fullmatch(path).groups(), path)
+                twice += [(first, path)] if first != path else []
         if twice:
             raise SeveralFiles(self._why_not_both(*min(twice), len(twice) - 1))
+        return found
+
+    def infos(self, glob: str) -> dict[str, pafs.FileInfo]:
+        """Files that match, as in `match`: path → what the listing tells of it, size and time among that."""
+        folder, found = fixed_folder(glob), {}
+        deep = "/" in glob[len(folder) + 1 if folder else 0 :]
+        for info in self._list(folder, deep):
+            path = info.path[len(self.root) + 1 :]
+            if info.type == pafs.FileType.File and "/." not in f"/{path}" and _pattern(glob).fullmatch(path):
+                found[path] = info
         return found
 
     def _why_not_both(self, first: str, second: str, more: int) -> str:

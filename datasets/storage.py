@@ -37,9 +37,20 @@ def join(uri: str, *names: str) -> str:
 
 def open_uri(uri: str) -> pa.NativeFile:
     """A stream of the bytes at a URI, whose path has its special characters percent-encoded."""
+    fs, path = _located(uri)
+    return fs.open_input_stream(path)
+
+
+def info(uri: str) -> pafs.FileInfo:
+    """What is known of what lies at a URI as `open_uri` takes it."""
+    fs, path = _located(uri)
+    return fs.get_file_info(path)
+
+
+def _located(uri: str) -> tuple[pafs.FileSystem, str]:
     parts = urlsplit(uri, allow_fragments=False)
     fs, bucket = filesystem(parts._replace(path="/").geturl())  # the same for all of a bucket's files
-    return fs.open_input_stream(f"{bucket}{unquote(parts.path)}")
+    return fs, f"{bucket}{unquote(parts.path)}"
 
 
 def split(uri: str) -> tuple[str, str]:

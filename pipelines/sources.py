@@ -7,10 +7,13 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import pyarrow.fs as pafs
 
 from datasets import storage
 from datasets.raw_folder import RawFolder, fixed_folder
@@ -20,6 +23,7 @@ from pipelines.predictions import ENDINGS as RESULTS
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LIST = ".txt"
+_ASKED_AT_ONCE = 16  # Arrow asks a store for one file after another, each a round trip
 _LONGEST = 200  # bytes of a file's name, which most file systems hold to 255
 
 
@@ -28,17 +32,20 @@ class Images:
 
     Args:
         files: name of the results → path or URI.
+        infos: URI → what a store's listing told of it; the store is asked for those that are not there.
     """
 
     threads = 4
 
-    def __init__(self, files: dict[str, str]):
-        self.files = files
+    def __init__(self, files: dict[str, str], infos: dict[str, pafs.FileInfo] | None = None):
+        self.files, self._infos = files, infos or {}
 
     @property
     def places(self) -> dict[str, str]:
         """Name → what is predicted under it, to be recorded: files are replaced, and lists edited."""
-        return {name: recorded(place) for name, place in self.files.items()}
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+            found = pool.map(lambda place: recorded(place, self._infos.get(place)), self.files.values())
+            return dict(zip(self.files, found, strict=True))
 
     @property
     def total(self) -> int:
@@ -72,7 +79,7 @@ def find(images: str, out: str, every: int = 1) -> Images | video.Video:
         return video.Video(images, every)
     if ending == _LIST:
         return Images(names_of(_listed(images), None))
-    if "://" in images and ending not in ENDINGS and not images.startswith(("http://", "https://")):
+    if "://" in images and ending not in ENDINGS and not _on_the_web(images):
         return _checked(_below(images, "**/*"), out, images)
     if "://" not in images and not Path(images).exists():
         raise ValueError(f"no images in {images}: there is no such file or folder")
@@ -115,22 +122,38 @@ def path_of(place: str) -> str:
     return posixpath.normpath(f"/{parts.netloc}/{posixpath.normpath('/' + unquote(parts.path)).lstrip('/')}")
 
 
-def recorded(place: str) -> str:
-    """The same for the same file from any folder, until that is replaced; of a URI's options, maybe keys, a digest."""
+def recorded(place: str, info: pafs.FileInfo | None = None) -> str:
+    """The same for the same file from any folder, until that is replaced; of a URI's options, maybe keys, a digest.
+
+    Args:
+        place: path or URI. A web server's files are not asked about: what replaces one there is taken for the same.
+        info: what is known of a store's file, which else is asked for.
+    """
     if "://" not in place:
         return path_of(place) + _state(place)
     options = urlsplit(place, allow_fragments=False).query
     digest = f"?{hashlib.sha256(options.encode()).hexdigest()[:16]}" if options else ""
-    return f"{place.partition('://')[0]}:/{path_of(place)}{digest}"
+    state = "" if _on_the_web(place) else _state(place, info)
+    return f"{place.partition('://')[0]}:/{path_of(place)}{digest}{state}"
 
 
-def _state(path: str) -> str:
+def _state(place: str, info: pafs.FileInfo | None = None) -> str:
     """Size and time of a file; nothing of one that can't be seen."""
     try:
-        found = os.stat(path)
+        if "://" in place:
+            check_scheme(place)
+            info = info or storage.info(place)
+            size, time = info.size, info.mtime
+        else:
+            found = os.stat(place)
+            size, time = found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
     except (OSError, ValueError):
         return ""
-    return f" ({found.st_size} bytes of {datetime.fromtimestamp(found.st_mtime, UTC):%Y-%m-%d %H:%M:%S.%f} UTC)"
+    return "" if time is None else f" ({size} bytes of {time:%Y-%m-%d %H:%M:%S.%f} UTC)"
+
+
+def _on_the_web(place: str) -> bool:
+    return place.startswith(("http://", "https://"))
 
 
 def _ending(place: str) -> str:
@@ -147,33 +170,34 @@ def _is_glob(images: str) -> bool:
     return glob.has_magic(images) and not Path(images).exists()
 
 
-def _matching(pattern: str) -> tuple[str, list[str]]:
+def _matching(pattern: str) -> tuple[str, dict[str, pafs.FileInfo | None]]:
     base, question, query = pattern.partition("?") if "://" in pattern else (pattern, "", "")
     folder = fixed_folder(base if "://" in base else re.split(r"[?[]", base)[0] + "*")
     return _below(f"{folder or '.'}{question}{query}", base[len(folder) :].lstrip("/"))
 
 
-def _below(folder: str, pattern: str) -> tuple[str, list[str]]:
-    """A folder, and the images below it that match, sorted; what is hidden, or in a hidden folder, is none."""
+def _below(folder: str, pattern: str) -> tuple[str, dict[str, pafs.FileInfo | None]]:
+    """A folder, and the images below it that match, sorted, with what a store's listing tells of them; what is hidden,
+    or in a hidden folder, is none."""
     if "://" not in folder:
         below = [path for path in Path(folder).glob(pattern) if path.is_file()]
         found = [path.as_posix() for path in below if "/." not in f"/{path.relative_to(folder).as_posix()}"]
-        return folder, sorted(path for path in found if path.lower().endswith(ENDINGS))
-    if folder.startswith(("http://", "https://")):
+        return folder, dict.fromkeys(sorted(path for path in found if path.lower().endswith(ENDINGS)))
+    if _on_the_web(folder):
         raise ValueError(f"images {folder}: a web server lists no files: give a list of addresses, one a line, as .txt")
     store = RawFolder(folder)
-    found = sorted(path for path in store.match((pattern,)).values() if path.lower().endswith(ENDINGS))
-    return folder, [store.uri(path) for path in found]
+    found = sorted(store.infos(pattern).items())
+    return folder, {store.uri(path): info for path, info in found if path.lower().endswith(ENDINGS)}
 
 
-def _checked(found: tuple[str, list[str]], out: str, images: str) -> Images:
+def _checked(found: tuple[str, dict[str, pafs.FileInfo | None]], out: str, images: str) -> Images:
     """Names, relative to the folder that was searched, of all that is no result of an earlier prediction."""
-    folder, places = found
+    folder, infos = found
     results = tuple(f"{path_of(out)}/{kind}/" for kind in RESULTS)
-    places = [place for place in places if not path_of(place).startswith(results)]
+    places = [place for place in infos if not path_of(place).startswith(results)]
     if not places:
         raise ValueError(f"no images in {images}: name a folder with {', '.join(sorted(ENDINGS))} files")
-    return Images(names_of(places, folder))
+    return Images(names_of(places, folder), infos)
 
 
 def _listed(file: str) -> list[str]:

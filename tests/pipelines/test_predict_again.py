@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets import storage
 from pipelines.predictions import Predictions
 from pipelines.recipe import load_recipe
 from rein_core import build_segmentor
@@ -75,6 +76,28 @@ def test_a_video_that_was_replaced(model, tmp_path, run_command):
     film(tmp_path / "clip.avi", 32, 32)
     with pytest.raises(ValueError, match=r"images .*/clip\.avi \(.*\), now .*/clip\.avi \(.*\)"):
         run_command(*argv)
+
+
+def put(folder: str, name: str, file: Path) -> None:
+    files, path = storage.filesystem(folder)
+    files.create_dir(path)
+    with files.open_output_stream(f"{path}/{name}") as stream:
+        stream.write(file.read_bytes())
+
+
+@pytest.mark.parametrize("images", ["latest", "latest/front.avi"])
+def test_what_was_replaced_in_a_store(model, tmp_path, run_command, bucket_of, images):
+    """As a fleet's cameras do it each day."""
+    bucket, argv = bucket_of("cams"), ("predict", model, bucket_of("cams").format(images), tmp_path / "out")
+    for day, (height, width) in enumerate([(20, 30), (30, 20)]):
+        put(bucket.format("latest"), "left.png", paint(tmp_path / f"{day}.png", height, width))
+        put(bucket.format("latest"), "front.avi", film(tmp_path / f"{day}.avi", 2 * height, 2 * width))
+        if day == 0:
+            count = run_command(*argv)["images"]
+            assert run_command(*argv)["already_there"] == count
+    with pytest.raises(ValueError, match=r"else \(.* \(\d+ bytes of .*\), now .* \(\d+ bytes of .*\)\): choose"):
+        run_command(*argv)
+    assert run_command(*argv, "--overwrite")["already_there"] == 0
 
 
 def test_one_at_a_time(model, tmp_path, run_command):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
 
-from pipelines.sources import Images, find, names_of
+from datasets import storage
+from pipelines.sources import Images, find, names_of, recorded
 from pipelines.video import Video
 
 OUT = "/nowhere/out"
@@ -136,6 +138,7 @@ def test_a_hundred_thousand_names_take_seconds():
 
 def test_what_names_stand_for(folder, monkeypatch):
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(storage, "info", lambda uri: pafs.FileInfo("b/y.png", pafs.FileType.NotFound))
     Path("list.txt").write_text("a/1.png\nhttps://host/x.png?key=secret\nhttps://host/x.png?key=other\ns3://b/y.png\n")
     places = find("list.txt", OUT).places
     assert places == find(str(folder / "list.txt"), OUT).places
@@ -157,3 +160,58 @@ def test_a_file_that_was_replaced_is_another(folder, monkeypatch, images):
         assert seen[-1] == find(images, OUT).places["1"]
     assert len(set(seen)) == 4
     assert Images({"1": "a/none.png"}).places == {"1": f"{folder}/a/none.png"}
+
+
+def put(folder: str, name: str, data: bytes) -> None:
+    files, path = storage.filesystem(folder)
+    files.create_dir(path)
+    with files.open_output_stream(f"{path}/{name}") as stream:
+        stream.write(data)
+
+
+@pytest.mark.parametrize("images", ["latest", "latest/c*.png", "latest/c 1.png", "list.txt"])
+def test_a_file_in_a_store_that_was_replaced_is_another(bucket_of, tmp_path, images):
+    """Of another size; of the same size, later; and gone."""
+    bucket = bucket_of("sources")
+    (tmp_path / "list.txt").write_text(bucket.format("latest/c%201.png") + "\n" + bucket.format("latest/none.png"))
+    given = str(tmp_path / images) if images == "list.txt" else bucket.format(images.replace(" ", "%20"))
+
+    def seen() -> str:
+        found = find(given, OUT)
+        assert found.places == find(given, OUT).places
+        return next(found.places[name] for name in found.files if name.endswith("c 1"))
+
+    states = []
+    for data in (b"first", b"another", b"ANOTHER"):
+        put(bucket.format("latest"), "c 1.png", data)
+        states.append(seen())
+        time.sleep(1.1)  # a store tells seconds
+    assert len(set(states)) == 3 and all(" bytes of 2" in state for state in states)
+
+
+def test_a_listing_tells_of_all_its_files_at_once(bucket_of, monkeypatch):
+    for number in range(3):
+        put(bucket_of("sources").format("listed"), f"{number}.png", b"x")
+    asked = []
+    monkeypatch.setattr(storage, "info", asked.append)
+    assert all(" (1 bytes of 2" in place for place in find(bucket_of("sources").format("listed"), OUT).places.values())
+    assert not asked
+
+
+def test_a_list_is_not_asked_about_one_after_another(monkeypatch):
+    def slow(uri: str) -> pafs.FileInfo:
+        time.sleep(0.05)
+        raise OSError("a store that is away")
+
+    monkeypatch.setattr(storage, "info", slow)
+    started = time.monotonic()
+    places = Images({f"{number}": f"s3://b/{number}.png" for number in range(160)}).places
+    assert places["7"] == "s3://b/7.png" and list(places) == list(map(str, range(160)))
+    assert time.monotonic() - started < 4  # of 8
+
+
+@pytest.mark.parametrize("place", ["https://host/x.png", "hdfs://host/x.png"])
+def test_what_no_store_holds_is_not_asked_about(monkeypatch, place):
+    """Arrow ends the process where it can't log into some."""
+    monkeypatch.setattr(storage, "info", lambda uri: pytest.fail(uri))
+    assert recorded(place) == place
