@@ -11,7 +11,7 @@ from torch import nn
 from pipelines import models, sources, tracking
 from pipelines.overlap import WriteBehind, read_ahead
 from pipelines.pictures import Picture, check_size
-from pipelines.predictions import ENDINGS, Predictions
+from pipelines.predictions import ENDINGS, VIDEO, Predictions
 from pipelines.protocol import add_view_arguments, scales_of
 from pipelines.terminal import duration, say
 from pipelines.video import Video, check_writable, write_video
@@ -19,8 +19,6 @@ from rein_core import predict_probabilities
 from rein_core.checkpoint import trained_state, vfm_identity
 from rein_core.inference import labels_of
 from rein_core.vfms import digest
-
-_VIDEO = "overlay.mp4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", action="store_true", help="of a video also OUT/overlay.mp4")
     parser.add_argument("--short-edge", type=int, help="resize images to this short edge first; default: the recipe's")
     add_view_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="remove what another model or settings left in OUT")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="empty OUT of what another model, settings or images left; what goes with these is still not made again",
+    )
     parser.add_argument("--vfm-weights", metavar="PATH", help="the VFM's weights, if they moved since training")
     parser.add_argument("--storage", default="runs", help="folder of the default MLflow store")
 
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         work = _Work(args, segmentor, predictions, source)
         work.run()
         if args.video:
-            write_video(args.out, sorted(work.done, key=int), source.rate / args.every, _VIDEO)
+            write_video(args.out, sorted(work.done, key=int), source.rate / args.every, VIDEO)
     if work.failed:
         raise ValueError(
             f"{len(work.failed)} images can't be predicted ({'; '.join(work.failed[:5])}); "

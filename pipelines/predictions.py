@@ -15,7 +15,7 @@ from datasets.labels import CITYSCAPES
 from pipelines.lock import locked
 from pipelines.report import legend, overlay
 
-RECORD, _LOCK = "predict.json", "predict.lock"
+RECORD, VIDEO, _LOCK = "predict.json", "overlay.mp4", "predict.lock"
 _ABANDONED = 600  # seconds after which half a file in a store is nobody's any more
 _PLACES = "places"
 ENDINGS = {"labels": ".png", "overlays": ".png", "probabilities": ".npy"}
@@ -49,7 +49,7 @@ class Predictions:
 
         Args:
             settings: all that decides what the results are; they are put into predict.json.
-            overwrite: what another model or other settings left goes too.
+            overwrite: what is of another model, other settings or another image goes too, with all that is there.
             places: image's name → what it stands for, put there too; None: the settings tell.
 
         Raises:
@@ -61,10 +61,13 @@ class Predictions:
         if recorded is None and any(self._there.values()):
             kind = next(kind for kind, names in self._there.items() if names)
             raise ValueError(f"{self.out}/{kind} holds files that predict did not write: choose another OUT")
-        if recorded is not None and overwrite:
-            self._clear()
-        elif recorded is not None:
-            record = _continued(self.out, recorded, record, self._names())
+        if recorded is not None:
+            try:
+                record = _continued(self.out, recorded, record, self._names())
+            except ValueError:
+                if not overwrite:
+                    raise
+                self._clear()
         self._files.create_dir(self._path)
         storage.write_json(self.out, RECORD, record)
 
@@ -119,8 +122,8 @@ class Predictions:
         return {name.removesuffix(ENDINGS[kind]) for kind, names in self._there.items() for name in names}
 
     def _clear(self) -> None:
-        """The record first: a folder without one is not taken for whole."""
-        storage.delete(self.out, [RECORD])
+        """The record stays until another takes its place: without one the rest after a kill would be nobody's."""
+        storage.delete(self.out, [VIDEO])
         for kind, names in self._there.items():
             storage.delete(self.out, [f"{kind}/{name}" for name in names])
             names.clear()

@@ -78,6 +78,39 @@ def test_a_video_that_was_replaced(model, tmp_path, run_command):
         run_command(*argv)
 
 
+def test_overwriting_goes_on_where_it_was_killed(model, small_checkpoint, tmp_path, run_command, monkeypatch):
+    """While it removed what another model left, and then while it predicted; what is whole stays as it is."""
+    other, out = small_checkpoint(tmp_path / "other", 1), tmp_path / "out"
+    for name in "abc":
+        paint(tmp_path / f"images/{name}.png", 20, 30)
+    run_command("predict", other, tmp_path / "images", out)
+    argv, delete = ("predict", model, tmp_path / "images", out, "--overwrite"), storage.delete
+
+    def killed(uri: str, files: list[str]) -> None:
+        delete(uri, files[:2])
+        if len(files) > 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "delete", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_command(*argv)
+    monkeypatch.undo()
+    assert len(list(out.rglob("*.png"))) == 4
+    assert run_command(*argv)["already_there"] == 0
+    (out / "labels/b.png").unlink()
+    times = {file: file.stat().st_mtime_ns for file in out.rglob("*.png")}
+    assert run_command(*argv) == {"out": str(out), "images": 3, "already_there": 2}
+    assert times.items() <= {file: file.stat().st_mtime_ns for file in out.rglob("*.png")}.items()
+
+
+def test_overwriting_leaves_no_video_of_what_is_gone(model, tmp_path, run_command):
+    argv = ("predict", model, film(tmp_path / "clip.avi", 48, 64), tmp_path / "out")
+    run_command(*argv, "--video")
+    assert (tmp_path / "out/overlay.mp4").exists()
+    run_command(*argv, "--flip", "--overwrite")
+    assert len(list((tmp_path / "out/labels").iterdir())) == 2 and not (tmp_path / "out/overlay.mp4").exists()
+
+
 def put(folder: str, name: str, file: Path) -> None:
     files, path = storage.filesystem(folder)
     files.create_dir(path)
