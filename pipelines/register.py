@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from rein_core.vfms import source_weights
 _REQUIREMENTS = ("torch", "torchvision", "timm", "mmengine", "mmsegmentation", "mmcv-lite", "safetensors", "mlflow")
 _REQUIREMENTS += ("opencv-python-headless", "pillow", "numpy", "pandas", "scipy", "ftfy", "regex", "fsspec", "filelock")
 _WITH_PEFT = ("lora", "dora", "soma")
+_MODEL = "model"
+"""Of a run in MLflow, in `runs:/ID/model`: what its training ended with, whichever checkpoints are registered."""
 _STORES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs"}
 """What fsspec reads the VFM's weights with."""
 _SIGNATURE = ModelSignature(
@@ -93,11 +95,12 @@ def register(
     with _packed(models.resolve(checkpoint), vfm_weights, with_vfm) as folder:
         _, values, provenance = load_checkpoint(folder, vfm_weights)
         run_id, recipe = provenance.get("mlflow_run_id"), parse_recipe(values)
-        if not tracking.find_run(run_id):
+        trained_there = tracking.find_run(run_id)
+        if not trained_there:
             run_id = tracking.create_run(f"register-{recipe.name}", recipe, storage=storage, offline=offline)
             tracking.end_run(run_id, "FINISHED")  # it only holds the model
         with refusals.asking():
-            logged = _log(run_id, folder)
+            logged = _log(run_id, folder, "registered" if trained_there else _MODEL)
     lineage = {"run_id": run_id} | _origin(provenance)
     with refusals.asking():
         registered = mlflow.register_model(logged, name, tags=_tags(lineage))
@@ -125,7 +128,8 @@ def check_alias(what: str, alias: str) -> None:
 def log_model(run_id: str, checkpoint: Path | str) -> str:
     """Logs a checkpoint as the run's pyfunc model and returns its URI, `runs:/ID/model`."""
     with _packed(Path(checkpoint)) as folder:
-        return _log(run_id, folder)
+        _log(run_id, folder, _MODEL)
+    return f"runs:/{run_id}/{_MODEL}"
 
 
 @contextmanager
@@ -152,25 +156,39 @@ def _add_vfm(folder: Path, vfm_weights: str | None) -> None:
     save_file({key: value.contiguous().clone() for key, value in state.items()}, folder / VFM)
 
 
-def _log(run_id: str, folder: Path) -> str:
+def _log(run_id: str, folder: Path, name: str) -> str:
+    """Logs a model of the run, and returns its own URI, as a run may have several of a name."""
     values, provenance = read_checkpoint(folder)
-    run = MlflowClient().get_run(run_id)
-    made = MlflowClient().create_logged_model(run.info.experiment_id, "model", run_id, params=run.data.params)
-    Model.log(  # not mlflow.pyfunc.log_model, for which the run is to be begun again: that changes its status
-        artifact_path=None,
-        flavor=mlflow.pyfunc,
-        run_id=run_id,
-        model_id=made.model_id,
-        python_model=str(Path(__file__).with_name("serving.py")),
-        artifacts={models.CHECKPOINT: str(folder)},
-        code_paths=[str(ROOT / "rein_core")],
-        signature=_SIGNATURE,
-        input_example=_example(),
-        model_config=CONFIG,
-        metadata=_description(values, provenance, (folder / VFM).is_file()),
-        pip_requirements=requirements(values["model"]),
-    )
-    return f"runs:/{run_id}/model"
+    with _logged_model(run_id, name) as model_id:
+        Model.log(  # not mlflow.pyfunc.log_model, for which the run is to be begun again: that changes its status
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            model_id=model_id,
+            python_model=str(Path(__file__).with_name("serving.py")),
+            artifacts={models.CHECKPOINT: str(folder)},
+            code_paths=[str(ROOT / "rein_core")],
+            signature=_SIGNATURE,
+            input_example=_example(),
+            model_config=CONFIG,
+            metadata=_description(values, provenance, (folder / VFM).is_file()),
+            pip_requirements=requirements(values["model"]),
+        )
+    return f"models:/{model_id}"
+
+
+@contextmanager
+def _logged_model(run_id: str, name: str) -> Iterator[str]:
+    """The id of a new model of a run. Half of one is deleted: being the newest, it would be `runs:/ID/NAME`."""
+    client = MlflowClient()
+    run = client.get_run(run_id)
+    model_id = client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params).model_id
+    try:
+        yield model_id
+    except BaseException:
+        with suppress(Exception), refusals.at_once():  # the first error tells more
+            client.delete_logged_model(model_id)
+        raise
 
 
 def requirements(model: dict[str, Any]) -> list[str]:

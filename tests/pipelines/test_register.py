@@ -1,4 +1,4 @@
-"""A registered model that carries its VFM serves where the VFM's file is not."""
+"""A registered model is the one that was given, and with its VFM it serves where the VFM's file is not."""
 
 import base64
 import io
@@ -19,11 +19,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from pipelines import models, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import load_recipe
-from pipelines.register import check_alias, check_name, register
+from pipelines.register import check_alias, check_name, log_model, register
 from rein_core import build_segmentor, predict_labels
-from rein_core.checkpoint import save_checkpoint
+from rein_core.checkpoint import WEIGHTS, save_checkpoint
 from tuning import winner
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
@@ -98,3 +99,50 @@ def test_an_alias_that_mlflow_refuses_is_named_before_anything_is_done(run_comma
 @pytest.mark.parametrize("alias", ["champion", "v1-b", "latest_one", "2026-11"])
 def test_other_aliases_are_taken(alias):
     check_alias("--alias", alias)
+
+
+@pytest.fixture
+def trained(tmp_path) -> Namespace:
+    """A run's id, its checkpoints after steps 3 and 6, and its model, which is the later."""
+    recipe, steps = load_recipe("demo", ["model.decode_head.type=linear", "test.short_edge=64"]), {}
+    run_id = tracking.create_run("trained", recipe, storage=str(tmp_path))
+    for step in (3, 6):
+        torch.manual_seed(step)
+        steps[step], provenance = tmp_path / f"step_{step}", {"mlflow_run_id": run_id, "step": step}
+        segmentor = build_segmentor(recipe.model_section())
+        save_checkpoint(steps[step], segmentor, recipe.model_dump(mode="json"), provenance)
+    return Namespace(run_id=run_id, steps=steps, model=log_model(run_id, steps[6]))
+
+
+def weights(model: str | Path) -> bytes:
+    return (models.resolve(str(model)) / WEIGHTS).read_bytes()
+
+
+def test_of_a_run_with_several_models_it_is_the_one_that_was_given(trained, run_command, tmp_path):
+    """One of them is what a killed command left, before it was an output of the run."""
+    run = MlflowClient().get_run(trained.run_id)
+    for name in ("model", "registered"):
+        MlflowClient().create_logged_model(run.info.experiment_id, name, trained.run_id)
+    for version, step in enumerate((3, 6), 1):
+        registered = run_command("register", trained.steps[step], "street", "--alias", "a", "--storage", tmp_path)
+        assert weights(registered["uri"]) == weights(trained.steps[step]) and registered["version"] == version
+        assert MlflowClient().get_model_version("street", str(version)).run_id == trained.run_id
+    assert weights("models:/street/1") != weights("models:/street/2")
+
+
+def test_the_model_of_a_run_stays_the_one_that_it_ended_with(trained, run_command, tmp_path):
+    assert trained.model == f"runs:/{trained.run_id}/model"
+    run_command("register", trained.steps[3], "street", "--storage", tmp_path)
+    assert weights(trained.model) == weights(trained.steps[6])
+
+
+@pytest.mark.parametrize("error", [MlflowException("no space left"), KeyboardInterrupt()])
+def test_half_a_model_is_not_the_run_s(trained, monkeypatch, error):
+    def cut_short(self: MlflowClient, model_id: str, folder: str) -> None:
+        self.log_model_artifact(model_id, str(Path(folder) / "MLmodel"))
+        raise error
+
+    monkeypatch.setattr(MlflowClient, "log_model_artifacts", cut_short)
+    with pytest.raises(type(error)):
+        log_model(trained.run_id, trained.steps[3])
+    assert weights(trained.model) == weights(trained.steps[6])
