@@ -256,6 +256,15 @@ def test_the_comparison_draws_its_intervals(open_page):
     assert zero < better[0] < better[1] and unclear[0] < zero < unclear[1]
 
 
+def test_names_of_cards_stand_in_a_line_and_short_words_are_whole(open_page):
+    page, tops = open_page("comparison"), "all => all.map(e => e.getBoundingClientRect().top)"
+    page.locator(".card.main .card-name").evaluate("e => e.textContent = 'ours'")  # fewer lines than another has
+    assert len(set(page.locator(".card-name").evaluate_all(tops))) == 1
+    head = open_page("report", PHONE).locator("#robustness thead th").last
+    lines = "e => { const r = new Range(); r.selectNodeContents(e); return r.getClientRects().length }"
+    assert head.evaluate(lines) == 1
+
+
 def screenshot(element) -> np.ndarray:
     """What a browser shows of an element, RGB."""
     return np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB"))
