@@ -7,15 +7,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import chain
-from threading import Lock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from cachetools import LRUCache, cached
 
 from datasets.codecs import LABEL_CODEC
 from datasets.guess import describe
+from datasets.open_files import open_file
 from datasets.parts import MANIFEST
 from datasets.sample import MEND, Damaged, Sample, one_line
 from datasets.storage import filesystem, listing, size, to_json, write_json, writing
@@ -37,7 +36,6 @@ SCHEMA = pa.schema(
 """One row a sample: `image` and `label` (train or group ids) as in `datasets.codecs`, `class_pixels` 19 counts."""
 
 _FORMAT = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}  # few images tell a flipped bit
-_OPEN = 5400  # samples of all open files: 10 kB of footer each
 
 
 @dataclass(frozen=True)
@@ -216,7 +214,7 @@ class Shards:
         if file not in self.lost:
             try:
                 with _naming(f"{file} can't be read"):
-                    table = _open(self.uri, file, self.manifest.digest).read(["class_pixels"])
+                    table = open_file(self.uri, file, self.manifest.digest).reader().read(["class_pixels"])
                     return np.array(table["class_pixels"].to_pylist(), np.int64).reshape(shape)
             except Damaged as error:
                 self._lose(file, str(error))
@@ -227,7 +225,7 @@ class Shards:
         for entry in self.manifest.files:
             if entry["file"] not in self.lost:
                 with _naming(f"shards {self.uri}: {entry['file']} can't be read"):
-                    yield _open(self.uri, entry["file"], self.manifest.digest).metadata
+                    yield open_file(self.uri, entry["file"], self.manifest.digest).footer
 
     def read(self, index: int) -> Sample:
         """The index-th sample, still encoded. Raises Damaged if its file is `lost` or can't be read there."""
@@ -241,8 +239,8 @@ class Shards:
             raise Damaged(f"{self._called(file, row_group)}{error}") from error
 
     def _row(self, file: str, row_group: int, columns: list[str]) -> dict:
-        opened = _open(self.uri, file, self.manifest.digest)
-        return opened.read_row_group(row_group, columns=columns, use_threads=False).to_pylist()[0]
+        reader = open_file(self.uri, file, self.manifest.digest).reader()
+        return reader.read_row_group(row_group, columns=columns, use_threads=False).to_pylist()[0]
 
     def _called(self, file: str, row_group: int) -> str:
         """Of a sample that can't be read, as far as its name can be."""
@@ -269,12 +267,6 @@ def _store_failed(error: Exception) -> bool:
     """Whether it was not the file: such a sample may be there a moment later. Arrow's own errors have no errno."""
     of_a_store = any(words in str(error) for words in ("AWS Error", "google::cloud::Status"))
     return (of_a_store or getattr(error, "errno", None) is not None) and not isinstance(error, FileNotFoundError)
-
-
-@cached(LRUCache(_OPEN, getsizeof=lambda file: file.num_row_groups), lock=Lock(), info=True)
-def _open(uri: str, file: str, _digest: str) -> pq.ParquetFile:
-    fs, path = filesystem(uri)
-    return pq.ParquetFile(fs.open_input_file(f"{path}/{file}"), page_checksum_verification=True)
 
 
 def decode(sample: Sample) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import datasets.shards
 from benchmarks.scaling import (
     GPUS,
     Inputs,
@@ -24,6 +23,9 @@ from benchmarks.scaling import (
     step_ms,
     task_ms,
 )
+from datasets import open_files
+from datasets.open_files import open_file
+from datasets.shards import Shards
 from pipelines import ingest_plan  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,19 +143,20 @@ def test_a_sample_takes_one_read_and_an_open_file_one(streets, monkeypatch):
         def open_input_file(self, path):
             return pa.PythonFile(Counting(path), mode="r")
 
-    shards = datasets.shards.Shards(streets.game)
-    datasets.shards._open.cache_clear()
-    monkeypatch.setattr(datasets.shards, "filesystem", lambda uri: (Files(), uri))
+    shards = Shards(streets.game)
+    shards.uri = "s3://streets/game"
+    open_file.cache_clear()
+    monkeypatch.setattr(open_files, "filesystem", lambda _: (Files(), streets.game))
     shards.read(0)
     shards.read(1)
-    assert datasets.shards._open.cache_info().misses == 1 and len(reads) == 1 + 2
-    datasets.shards._open.cache_clear()
+    assert open_file.cache_info().misses == 1 and len(reads) == 1 + 2
+    open_file.cache_clear()
 
 
 def test_files_are_opened_anew_for_four_samples_of_five():
     """GTAV's 24,966 samples in files of 128 MiB, of which a task's process keeps some open."""
     files = 24_966 * Inputs().image_mb * 1e6 / ingest_plan._FILE_BYTES
-    opened = datasets.shards._open.cache_info().maxsize / (24_966 / files)
+    opened = open_file.cache_info().maxsize / (24_966 / files)
     missed = 1 - opened / files
     assert Inputs().reads_per_image == pytest.approx(1 + 2 * missed, abs=0.1)
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from datasets.codecs import encode_image, encode_label
+from datasets.open_files import open_file
 from datasets.sample import Damaged, Sample
-from datasets.shards import MANIFEST, Shards, _open, decode, find_damage, read_manifest, write_file, write_manifest
+from datasets.shards import MANIFEST, Shards, decode, find_damage, read_manifest, write_file, write_manifest
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_the_other_files_are_read_if_damage_is_skipped(streets, in_files, damage
         shards.read(4)
     assert len(shards) == 10 and shards.read(5) == whole.read(5)
     damage(in_files / "part-1.parquet")
-    _open.cache_clear()
+    open_file.cache_clear()
     with pytest.raises(Damaged, match=r"none of its files can be read; the last: part-1\.parquet"):
         Shards(str(in_files), skip_damaged=True).class_pixels()
 
@@ -151,7 +152,7 @@ def test_a_flipped_byte_is_noticed_when_it_is_read(copy, column, seed):
     stored[rng.integers(len(stored))] ^= int(rng.integers(1, 256))
     (file,) = (file for file in copy.glob("*.parquet") if getattr(sample, column) in file.read_bytes())
     file.write_bytes(file.read_bytes().replace(getattr(sample, column), bytes(stored)))
-    _open.cache_clear()
+    open_file.cache_clear()
     with pytest.raises(Damaged, match=rf"^sample {sample.name}: .*{file.name} can't be read at sample 3 .*CRC"):
         Shards(str(copy)).read(3)
 
