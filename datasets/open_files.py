@@ -17,22 +17,25 @@ class OpenFile:
     Args:
         source: its bytes; closed when nothing reads them any more.
         remote: a read costs a round trip: those of a sample's columns are made one.
+
+    Attributes:
+        plain: reads column by column: for what lies far apart.
     """
 
     def __init__(self, source: pa.NativeFile, remote: bool):
         self._source, self._remote = source, remote
-        self._plain = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+        self.plain = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
     @property
     def footer(self) -> pq.FileMetaData:
         """A row group a sample."""
-        return self._plain.metadata
+        return self.plain.metadata
 
     def reader(self) -> pq.ParquetFile:
-        """For one read. A reader that makes reads one keeps their bytes until its next, and replaces them without a
-        lock (`ParquetFileReader::PreBuffer`): threads that share one crash, hang, or find damage that isn't there."""
+        """For one sample. A reader that makes reads one keeps their bytes until its next, and replaces them without
+        a lock (`ParquetFileReader::PreBuffer`): threads that share one crash, hang, or find damage that isn't there."""
         if not self._remote:
-            return self._plain
+            return self.plain
         return pq.ParquetFile(self._source, metadata=self.footer, pre_buffer=True, page_checksum_verification=True)
 
 

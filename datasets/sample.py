@@ -1,16 +1,19 @@
 """A sample as it is stored, and what is raised where it can't be read."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from datasets.codecs import decode_image, decode_label
 
 MEND = "inspect --verify finds damaged files; ingest the data set again with --overwrite"
 OR_SKIP = "or train without it: data.skip_damaged=True"
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, pa.ArrowException)
 
 
 class Damaged(ValueError):
@@ -20,6 +23,23 @@ class Damaged(ValueError):
 def one_line(error: Exception) -> str:
     """What an error says; OpenCV's and Arrow's take several lines."""
     return " ".join(str(error).split())
+
+
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Raises Damaged, or OSError if it is the store that fails, of what can't be read at this place."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if _store_failed(error):
+            raise OSError(f"{place} ({one_line(error)}): its store fails: go on when it is back") from error
+        raise Damaged(f"{place} ({one_line(error)}): {MEND}") from error
+
+
+def _store_failed(error: Exception) -> bool:
+    """Whether it was not the file: such a sample may be there a moment later. Arrow's own errors have no errno."""
+    of_a_store = any(words in str(error) for words in ("AWS Error", "google::cloud::Status"))
+    return (of_a_store or getattr(error, "errno", None) is not None) and not isinstance(error, FileNotFoundError)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import chain
@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets.ahead import ahead
 from datasets.codecs import LABEL_CODEC
 from datasets.guess import describe
-from datasets.open_files import open_file
+from datasets.open_files import OpenFile, open_file
 from datasets.parts import MANIFEST
-from datasets.sample import MEND, Damaged, Sample, one_line
+from datasets.sample import UNREADABLE, Damaged, Sample, naming
 from datasets.storage import filesystem, listing, size, to_json, write_json, writing
 
 VERSION = 2
@@ -36,6 +37,7 @@ SCHEMA = pa.schema(
 """One row a sample: `image` and `label` (train or group ids) as in `datasets.codecs`, `class_pixels` 19 counts."""
 
 _FORMAT = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}  # few images tell a flipped bit
+_FILES_AT_ONCE = 16  # where all are asked: a store answers each after a while
 
 
 @dataclass(frozen=True)
@@ -207,25 +209,37 @@ class Shards:
         Raises:
             Damaged: a file can't be read; with `skip_damaged` only if none can.
         """
-        return np.concatenate([self._class_pixels(**entry) for entry in self.manifest.files])
+        counts = []
+        for entry, found in ahead(self._class_pixels, self.manifest.files, _FILES_AT_ONCE):
+            if isinstance(found, Damaged):
+                self._lose(entry["file"], str(found))
+            shape = entry["rows"], len(self.manifest.class_pixels)
+            counts.append(found if isinstance(found, np.ndarray) else np.zeros(shape, np.int64))
+        return np.concatenate(counts)
 
-    def _class_pixels(self, file: str, rows: int, **_) -> np.ndarray:
-        shape = rows, len(self.manifest.class_pixels)
-        if file not in self.lost:
-            try:
-                with _naming(f"{file} can't be read"):
-                    table = open_file(self.uri, file, self.manifest.digest).reader().read(["class_pixels"])
-                    return np.array(table["class_pixels"].to_pylist(), np.int64).reshape(shape)
-            except Damaged as error:
-                self._lose(file, str(error))
-        return np.zeros(shape, np.int64)
+    def _class_pixels(self, entry: dict) -> np.ndarray | Damaged | None:
+        """Those of a file, or why there are none; None if it is known to be `lost`."""
+        if entry["file"] in self.lost:
+            return None
+        try:
+            with naming(f"{entry['file']} can't be read"):
+                table = self._open(entry["file"]).plain.read(["class_pixels"], use_threads=False)
+                counts = np.array(table["class_pixels"].to_pylist(), np.int64)
+                return counts.reshape(entry["rows"], len(self.manifest.class_pixels))
+        except Damaged as error:
+            return error
 
     def footers(self) -> Iterator[pq.FileMetaData]:
         """Of each file that isn't `lost`: a row group a sample. Raises Damaged if one can't be read."""
-        for entry in self.manifest.files:
-            if entry["file"] not in self.lost:
-                with _naming(f"shards {self.uri}: {entry['file']} can't be read"):
-                    yield open_file(self.uri, entry["file"], self.manifest.digest).footer
+        there = [entry for entry in self.manifest.files if entry["file"] not in self.lost]
+        return (footer for _, footer in ahead(self._footer, there, _FILES_AT_ONCE))
+
+    def _footer(self, entry: dict) -> pq.FileMetaData:
+        with naming(f"shards {self.uri}: {entry['file']} can't be read"):
+            return self._open(entry["file"]).footer
+
+    def _open(self, file: str) -> OpenFile:
+        return open_file(self.uri, file, self.manifest.digest)
 
     def read(self, index: int) -> Sample:
         """The index-th sample, still encoded. Raises Damaged if its file is `lost` or can't be read there."""
@@ -233,40 +247,23 @@ class Shards:
         if file in self.lost:
             raise Damaged(self.lost[file])
         try:
-            with _naming(f"shards {self.uri}: {file} can't be read at sample {index}"):
+            with naming(f"shards {self.uri}: {file} can't be read at sample {index}"):
                 return Sample(**self._row(file, row_group, _SAMPLE))
         except Damaged as error:
             raise Damaged(f"{self._called(file, row_group)}{error}") from error
 
     def _row(self, file: str, row_group: int, columns: list[str]) -> dict:
-        reader = open_file(self.uri, file, self.manifest.digest).reader()
+        reader = self._open(file).reader()
         return reader.read_row_group(row_group, columns=columns, use_threads=False).to_pylist()[0]
 
     def _called(self, file: str, row_group: int) -> str:
         """Of a sample that can't be read, as far as its name can be."""
-        with suppress(*_UNREADABLE):
+        with suppress(*UNREADABLE):
             return f"sample {self._row(file, row_group, ['name'])['name']}: "
         return ""
 
 
 _SAMPLE = [field.name for field in fields(Sample)]
-_UNREADABLE = (OSError, ValueError, TypeError, LookupError, pa.ArrowException)
-
-
-@contextmanager
-def _naming(place: str) -> Iterator[None]:
-    try:
-        yield
-    except _UNREADABLE as error:
-        if _store_failed(error):
-            raise OSError(f"{place} ({one_line(error)}): its store fails: go on when it is back") from error
-        raise Damaged(f"{place} ({one_line(error)}): {MEND}") from error
-
-
-def _store_failed(error: Exception) -> bool:
-    """Whether it was not the file: such a sample may be there a moment later. Arrow's own errors have no errno."""
-    of_a_store = any(words in str(error) for words in ("AWS Error", "google::cloud::Status"))
-    return (of_a_store or getattr(error, "errno", None) is not None) and not isinstance(error, FileNotFoundError)
 
 
 def decode(sample: Sample) -> tuple[np.ndarray, np.ndarray]:

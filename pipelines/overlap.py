@@ -1,35 +1,16 @@
-"""Work beside the model's: reading ahead of it and writing behind it, both by a bounded amount."""
+"""Work beside the model's: reading pictures ahead of it and writing behind it, both by a bounded amount."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
 
 import numpy as np
 
+from datasets.ahead import ahead
 from pipelines.pictures import Picture
 
-Item, Loaded = TypeVar("Item"), TypeVar("Loaded")
-_AHEAD, _BEHIND, _WRITERS = 8, 4, 4
-
-
-def ahead(load: Callable[[Item], Loaded], items: Iterable[Item], threads: int = 1) -> Iterator[tuple[Item, Loaded]]:
-    """Each item, in order, with what was loaded for it; at most a few are held.
-
-    Args:
-        load: called in threads of its own; its error is raised when the turn comes to its item.
-        items: may be endless; no more are asked for than are loaded ahead.
-    """
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[Item, Future[Loaded]]] = deque()
-        for item in items:
-            waiting.append((item, pool.submit(load, item)))
-            if len(waiting) > _AHEAD:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for item, future in waiting:
-            yield item, future.result()
+_BEHIND, _WRITERS = 4, 4
 
 
 def read_ahead(pictures: Iterable[Picture], threads: int) -> Iterator[tuple[Picture, np.ndarray | ValueError | None]]:

@@ -1,4 +1,4 @@
-"""Open files: threads may read one at once, a store's too, and none keeps what was read."""
+"""Open files: threads may read one at once, a store's too, none keeps what was read, and many are asked at once."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from datasets.codecs import encode_label
 from datasets.open_files import open_file
 from datasets.shards import Manifest, Shards, write_file, write_manifest
 
-SAMPLES, FILES, IMAGE_BYTES = 64, 2, 1 << 18
+SAMPLES, FILES, IMAGE_BYTES = 64, 8, 1 << 17
 
 
 @pytest.fixture(params=["a disk", "a store"])
@@ -65,3 +65,34 @@ def test_of_threads_that_want_a_file_one_opens_it(large):
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(read, range(8))) == [f"0-{i}" for i in range(8)]
     assert open_file.cache_info().misses == 1
+
+
+class Slow:
+    """Files that answer when so many are asked at once."""
+
+    def __init__(self):
+        self.together = Barrier(FILES, timeout=60)
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        self.together.wait()
+        return pafs.LocalFileSystem().open_input_file(path)
+
+
+def test_all_files_are_asked_at_once_and_answer_in_order(tmp_path, monkeypatch):
+    files = [write_file(str(tmp_path), f"part-{file}.parquet", small_rows(file)) for file in range(FILES)]
+    samples = sum(entry["rows"] for entry in files)
+    write_manifest(str(tmp_path), Manifest("game", "gtav", "all", "cityscapes", files, samples, [0] * 19, {}, []))
+    slow, shards = Slow(), Shards(str(tmp_path))
+    monkeypatch.setattr(open_files, "filesystem", lambda _: (slow, str(tmp_path)))
+    open_file.cache_clear()
+    counts = shards.class_pixels()
+    assert counts[:, 0].tolist() == [100 * file + row for file in range(FILES) for row in range(file + 1)]
+    open_file.cache_clear()
+    assert [footer.num_row_groups for footer in shards.footers()] == [file + 1 for file in range(FILES)]
+    open_file.cache_clear()
+
+
+def small_rows(file: int) -> Iterator[dict]:
+    """One more in every file."""
+    for number, row in zip(range(file + 1), rows(file), strict=False):
+        yield row | {"image": b"", "class_pixels": [100 * file + number] + [0] * 18}

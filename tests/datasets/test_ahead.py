@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pipelines.overlap import _AHEAD, ahead
+from datasets.ahead import _AHEAD, ahead
 
 
 def test_items_are_loaded_ahead_in_order_and_no_further():
