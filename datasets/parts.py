@@ -16,23 +16,24 @@ from datasets.storage import PARTIAL, delete, filesystem, listing, read_json, si
 
 MANIFEST = "manifest.json"
 PLAN = "ingest-plan.json"
-_NAMES = rf"part-\d{{5}}\.(parquet|json)|{re.escape(MANIFEST)}|{re.escape(PLAN)}"
+_PART = re.compile(r"part-\d{5}\.(parquet|json)")
+_NAMES = rf"{_PART.pattern}|{re.escape(MANIFEST)}|{re.escape(PLAN)}"
 _OURS = re.compile(rf"({_NAMES})(\.[0-9a-f]{{8}}{re.escape(PARTIAL)})?")
 _THREADS = 16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an ingest makes. Two runs with equal plans make the same bytes.
+    """What an ingest makes. Two plans are equal if one can go on where the other was killed: it keeps the parts whose
+    `changed` is the same, and makes the others again.
 
     Args:
         dataset, layout, split: what is ingested, and under which name.
         codec: of the stored images.
         pairs: how many there are.
-        digest: over the pairs' names and file sizes and the meaning of the label ids.
-        ends: for each part the number of pairs in it and in those before it.
-        changed: for each part what tells when its files were last changed. Parts of files that have changed since are
-            made again; two plans are equal without it.
+        digest: over the pairs' names and the meaning of the label ids.
+        ends: for each part the number of pairs in it and in those before it. Follows from the images' sizes.
+        changed: for each part a digest over its pairs' names and their files' sizes and times of change.
     """
 
     dataset: str
@@ -41,7 +42,7 @@ class Plan:
     codec: str
     pairs: int
     digest: str
-    ends: tuple[int, ...]
+    ends: tuple[int, ...] = field(compare=False)
     changed: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -51,16 +52,19 @@ class Plan:
 
     @cached_property
     def key(self) -> str:
-        """Another for every plan."""
-        compared = {name: value for name, value in asdict(self).items() if name != "changed"}
+        """Another for every plan that isn't equal."""
+        compared = {name: getattr(self, name) for name in self._compared}
         return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _compared(self) -> list[str]:
+        return [field.name for field in fields(self) if field.compare]
 
     def differences(self, other: "Plan") -> str:
         """`codec original, now zstd`, for a message."""
-        told = {"digest": "other pairs or other label ids", "ends": "other part sizes"}
-        compared = [field.name for field in fields(self) if field.compare]
-        changed = [name for name in compared if getattr(self, name) != getattr(other, name)]
-        texts = [told.get(name, f"{name} {getattr(self, name)}, now {getattr(other, name)}") for name in changed]
+        told = {"digest": "other pairs or other label ids"}
+        differing = [name for name in self._compared if getattr(self, name) != getattr(other, name)]
+        texts = [told.get(name, f"{name} {getattr(self, name)}, now {getattr(other, name)}") for name in differing]
         return "; ".join(texts)
 
 
@@ -80,14 +84,14 @@ def read_plan(uri: str) -> Plan | None:
 
 
 def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
-    """Makes the folder ready for the plan's parts: empty, or as a killed ingest with the same plan left it.
+    """Makes the folder ready for the plan's parts: empty, or as a killed ingest with an equal plan left it.
 
     Raises:
         ValueError: shards are there already, or an unfinished ingest with another plan, or files that no ingest wrote.
     """
     there, found = read_plan(uri), list(listing(uri))
-    if there == plan and not (overwrite and MANIFEST in found):
-        write_json(uri, PLAN, asdict(plan))  # files may have changed since
+    if there == plan and (MANIFEST not in found or (there.changed == plan.changed and not overwrite)):
+        _cut(uri, plan, found)
         return
     foreign = [name for name in found if not _OURS.fullmatch(name)]
     if foreign:
@@ -102,6 +106,13 @@ def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
     delete(uri, sorted(found, key=lambda name: name != MANIFEST))  # the manifest first: no half folder has one
     fs, path = filesystem(uri)
     fs.create_dir(path)
+    write_json(uri, PLAN, asdict(plan))
+
+
+def _cut(uri: str, plan: Plan, found: list[str]) -> None:
+    """Takes an equal plan's place: as files may have changed since, it may have fewer parts."""
+    own = {name for part in range(len(plan.ends)) for name in (part_file(part), _note(part))}
+    delete(uri, [name for name in found if _PART.fullmatch(name) and name not in own])
     write_json(uri, PLAN, asdict(plan))
 
 

@@ -21,22 +21,27 @@ _PROBES = 3
 def make_plan(pairs: list[Pair], layout: Layout, split: str, dataset: str, codec: str) -> Plan:
     """The plan of an ingest of these pairs: the same for the same files and settings."""
     found = [_infos(files) for files in zip(*((pair.image, pair.label) for pair in pairs), strict=True)]
-    images, labels = ([info.size if info else None for info in side] for side in found)
+    images = [info.size if info else None for info in found[0]]
     growth = _growth(pairs, images, layout, codec)
-    said = [list(row) for row in zip([pair.name for pair in pairs], images, labels, strict=True)]
+    names = [pair.name for pair in pairs]
     meaning = [layout.label_space.name, sorted(layout.id_to_train.items())]
     ends = _ends([growth * (size or 0) for size in images])
-    changed = [[info.mtime_ns if info else None for info in pair] for pair in zip(*found, strict=True)]
+    files = [list(row) for row in zip(names, *map(_facts, found), strict=True)]
     return Plan(
         dataset=dataset,
         layout=layout.name,
         split=split,
         codec=codec,
         pairs=len(pairs),
-        digest=_digest([said, meaning]),
+        digest=_digest([names, meaning]),
         ends=ends,
-        changed=tuple(_digest(changed[slice(*bounds)]) for bounds in pairwise((0, *ends))),
+        changed=tuple(_digest(files[slice(*bounds)]) for bounds in pairwise((0, *ends))),
     )
+
+
+def _facts(infos: list[pafs.FileInfo | None]) -> list[tuple[int, int] | None]:
+    """What changes with a file."""
+    return [(info.size, info.mtime_ns) if info else None for info in infos]
 
 
 def _digest(values: list) -> str:

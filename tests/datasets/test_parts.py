@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasets.parts import PLAN, Plan, forget, prepare, read_note, read_notes, write_note
+from datasets.parts import PLAN, Plan, forget, prepare, read_note, read_notes, read_plan, write_note
 
 PLANNED = Plan("game", "gtav", "all", "original", 4, "0123", (2, 4))
 NOTE = {"entry": None, "quarantined": []}
@@ -35,6 +35,28 @@ def test_a_late_part_of_another_ingest_does_not_count(tmp_path):
     assert not read_notes(str(tmp_path), replace(PLANNED, changed=("", "yesterday"))), "its files have changed"
     forget(str(tmp_path), [0, 1])
     assert not read_notes(str(tmp_path), PLANNED)
+
+
+def test_an_ingest_of_fewer_parts_takes_over(tmp_path):
+    """Files that changed, and so their sizes, may be cut into parts otherwise: those that are the same are kept."""
+    before = replace(PLANNED, ends=(2, 3, 4), changed=("a", "b", "c"))
+    prepare(str(tmp_path), before, overwrite=False)
+    for part in range(3):
+        (tmp_path / f"part-{part:05d}.parquet").touch()
+        write_note(str(tmp_path), part, before, NOTE)
+    after = replace(PLANNED, changed=("a", "d"))
+    prepare(str(tmp_path), after, overwrite=False)
+    assert list(read_notes(str(tmp_path), after)) == [0]
+    assert not list(tmp_path.glob("part-00002.*")) and read_plan(str(tmp_path)).ends == after.ends
+
+
+def test_whole_shards_of_files_that_changed_are_not_gone_on_with(tmp_path):
+    """They were killed while they were tidied up."""
+    prepare(str(tmp_path), replace(PLANNED, changed=("a", "b")), overwrite=False)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds shards already"):
+        prepare(str(tmp_path), replace(PLANNED, changed=("a", "c")), overwrite=False)
+    assert (tmp_path / "manifest.json").exists()
 
 
 def test_overwrite_makes_whole_shards_anew_that_were_not_tidied_up(tmp_path):

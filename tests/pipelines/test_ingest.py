@@ -56,19 +56,28 @@ def test_too_many_bad_samples_fail(raw, tmp_path, run_command):
         Shards(str(tmp_path / "out"))
 
 
-def test_mended_samples_of_the_same_size_are_read_again(raw, tmp_path, run_command, monkeypatch, capfd):
+def zeroed(label: Path) -> None:
+    label.write_bytes(bytes(label.stat().st_size))
+
+
+@pytest.mark.parametrize("spoil", [zeroed, Path.unlink])
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_the_same_command_goes_on_with_mended_samples(raw, tmp_path, run_command, monkeypatch, capfd, kind, spoil):
     monkeypatch.setattr("pipelines.ingest_plan._FILE_SAMPLES", 2)
-    labels = [raw / f"labels/0000{index}.png" for index in (1, 2, 3)]
-    kept = [label.read_bytes() for label in labels]
-    for label, data in zip(labels, kept, strict=True):
-        label.write_bytes(bytes(len(data)))
-    with pytest.raises(ValueError, match="3 of 10 samples are bad"):
+    run_command("ingest", "gtav", raw, tmp_path / "undisturbed")
+    spoilt = [raw / f"{kind}/0000{index}.png" for index in (1, 2, 3)]
+    kept = [file.read_bytes() for file in spoilt]
+    for file in spoilt:
+        spoil(file)
+    with pytest.raises(ValueError, match="3 of 10 samples are bad.*: mend them"):
         run_command("ingest", "gtav", raw, tmp_path / "out")
-    for label, data in zip(labels, kept, strict=True):
-        label.write_bytes(data)
+    for file, data in zip(spoilt, kept, strict=True):
+        file.write_bytes(data)
     capfd.readouterr()
     assert run_command("ingest", "gtav", raw, tmp_path / "out")["samples"] == 10
     assert "3 of 5 files are there already" in capfd.readouterr().err
+    for file in (tmp_path / "undisturbed").iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_held_out_samples(streets, tmp_path, run_command):

@@ -144,12 +144,33 @@ def test_another_ingest_is_not_mixed_in(raw, undisturbed, tmp_path, run_command,
     assert contents(out) == contents(undisturbed)
 
 
-def test_changed_pairs_are_noticed(raw, tmp_path, run_command, small_parts, die_at):
+@pytest.mark.parametrize("change", ["added", "removed", "renamed"])
+def test_other_pairs_are_noticed(raw, tmp_path, run_command, small_parts, die_at, change):
     changed, out = Path(shutil.copytree(raw, tmp_path / "raw")), tmp_path / "out"
     die_at("write_manifest", changed, out)
-    shutil.copy(changed / "labels/00008.png", changed / "labels/00007.png")
-    with pytest.raises(ValueError, match="other pairs or other label ids"):
+    before = contents(out)
+    for kind in ("images", "labels"):
+        file = changed / kind / "00008.png"
+        shutil.copy(file, file.with_stem("00049")) if change != "removed" else None
+        file.unlink() if change != "added" else None
+    with pytest.raises(ValueError, match=r"something else \((pairs 48, now 4[79]; )?other pairs or other label ids\)"):
         run_command("ingest", "gtav", changed, out)
+    assert contents(out) == before
+
+
+def test_pairs_of_other_sizes_are_read_again(raw, tmp_path, run_command, small_parts, die_at, capfd, monkeypatch):
+    """The bytes are those of an ingest that met them so, though a larger image cuts the parts from there otherwise."""
+    changed, out = Path(shutil.copytree(raw, tmp_path / "raw")), tmp_path / "out"
+    monkeypatch.setattr(ingest_plan, "_FILE_BYTES", 4 << 20)
+    die_at("write_manifest", changed, out)
+    large = changed / "images/00021.png"
+    large.write_bytes(large.read_bytes() + bytes(5 << 20))
+    shutil.copy(changed / "labels/00008.png", changed / "labels/00007.png")
+    capfd.readouterr()
+    assert run_command("ingest", "gtav", changed, out)["samples"] == 48
+    assert "9 of 25 files are there already" in capfd.readouterr().err
+    run_command("ingest", "gtav", changed, tmp_path / "undisturbed")
+    assert contents(out) == contents(tmp_path / "undisturbed")
 
 
 def test_parts_of_files_that_changed_are_made_again(raw, tmp_path, run_command, small_parts, die_at, capfd):
