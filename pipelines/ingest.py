@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     Started again after it was killed, it keeps the part files that are whole and makes the others.
     """
-    started, args.out = time.time(), absolute(args.out)
+    started, args.raw, args.out = time.time(), absolute(args.raw), absolute(args.out)
     layout, split, pairs = get_layout(args.layout).find(args.raw, args.split)
     pairs = _some(pairs, args.limit, args.without)
     plan = make_plan(pairs, layout, split, args.name or layout.domain(split), args.codec)

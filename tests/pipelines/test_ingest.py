@@ -126,6 +126,15 @@ def test_wrong_folders_are_named(streets, tmp_path, run_command, layout, split, 
         run_command(*argv)
 
 
+@pytest.mark.parametrize("place", ["raw", "out"])
+def test_a_key_in_a_uri_is_refused(tmp_path, run_command, place):
+    """Reasons of bad samples name files of RAW, in the manifest and on the terminal."""
+    folders = {"raw": tmp_path / "raw", "out": tmp_path / "out"} | {place: "s3://KEY:hunter2@bucket/streets"}
+    with pytest.raises(ValueError, match="^s3://…@bucket: a key in a URI .*AWS_ACCESS_KEY_ID") as error:
+        run_command("ingest", "gtav", *folders.values())
+    assert "hunter2" not in str(error.value)
+
+
 def test_camvid_ids(tmp_path, run_command):
     ids = np.arange(12, dtype=np.uint8).repeat(8)[None].repeat(8, 0)
     save(np.zeros((8, 96, 3), np.uint8), tmp_path / "raw/train/images/a.jpg")
