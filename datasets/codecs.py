@@ -5,6 +5,8 @@ decodes only what it needs: JPEG, or a frame of BGR rows, each but the first les
 differences of a photo compress as well as a PNG does, and adding them up costs next to nothing.
 """
 
+import re
+
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,8 @@ IMAGE_CODECS = ("original", "zstd", "jpeg95")
 LABEL_CODEC = "zstd"
 _FRAME = b"\x28\xb5\x2f\xfd"
 JPEG = b"\xff\xd8\xff"
+_JPEG_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Unsupported marker type")
+_JPEG_PADDING = re.compile(r"\b([1-4] extraneous bytes before marker 0xd9|extraneous bytes before marker 0x(?!d\d))")
 _IMAGE_LEVEL, _LABEL_LEVEL = 3, 9  # above these the files hardly shrink and take far longer to write
 
 
@@ -55,6 +59,21 @@ def decode_file(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:  # of some damaged files, and of those whose header says that they are huge
         return None
+
+
+def jpeg_damage(data: bytes) -> str | None:
+    """What libjpeg finds wrong with a JPEG that OpenCV decodes all the same, to grey or shifted blocks, or None.
+
+    It finds codes, or a number of them, that can't be: of lost or zeroed blocks of half a kilobyte nearly all, of
+    changed bytes a quarter. Padding is let through, up to a word before the end and any between headers, and so is what
+    only TurboJPEG refuses, such as rare ways of subsampling.
+    """
+    try:  # reads all codes, but makes few pixels of them
+        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        damage = str(error)
+        return damage if damage.startswith(_JPEG_DAMAGE) and not _JPEG_PADDING.search(damage) else None
+    return None
 
 
 def _encode_differences(pixels: np.ndarray) -> bytes:

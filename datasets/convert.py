@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from datasets.codecs import decode_file, encode_image, encode_label
+from datasets.codecs import JPEG, decode_file, encode_image, encode_label, jpeg_damage
 from datasets.labels import CLASSES
 from datasets.layouts import Layout, Pair
 from datasets.raw_folder import read_bytes
@@ -34,6 +34,8 @@ def convert(pair: Pair, table: np.ndarray, codec: str = "original") -> dict:
     pixels = decode_file(data)
     if pixels is None:
         raise ValueError(f"the image can't be decoded: {pair.image}")
+    if data.startswith(JPEG) and (damage := jpeg_damage(data)):
+        raise ValueError(f"the image is damaged ({damage}): {pair.image}")
     raw = label_ids(pair, data, table)
     if raw.shape != pixels.shape[:2]:
         sizes = ["×".join(map(str, shape)) for shape in (pixels.shape[:2], raw.shape)]

@@ -1,11 +1,22 @@
 """Codecs: lossless ones are, on every shape; a lossy one loses little; files of others are kept."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from datasets import strips
-from datasets.codecs import IMAGE_CODECS, decode_image, decode_label, encode_image, encode_label
+from datasets.codecs import (
+    IMAGE_CODECS,
+    decode_file,
+    decode_image,
+    decode_label,
+    encode_image,
+    encode_label,
+    jpeg_damage,
+)
 
 
 @pytest.fixture(params=[(1, 1), (2, 3), (64, 128), (101, 37)], ids=str)
@@ -70,3 +81,48 @@ def test_labels_come_back(picture):
     back = decode_label(encode_label(label), *label.shape)
     assert np.array_equal(back, label) and back.flags.writeable
     assert np.array_equal(decode_label(png(label), *label.shape), label)
+
+
+def jpeg(mode: str = "RGB", size: tuple[int, int] = (200, 300), **options) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(cv2.GaussianBlur(noise, (9, 9), 3)).convert(mode).save(file, "JPEG", quality=95, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("start", [0.3, 0.5, 0.8])
+def test_damage_inside_a_jpeg_is_found(mode, start):
+    whole = jpeg(mode)
+    place = slice(int(start * len(whole)), int(start * len(whole)) + 2048)
+    for harmed in (
+        whole[: place.start] + bytes(2048) + whole[place.stop :],
+        whole[: place.start] + whole[place.stop :],
+    ):
+        assert decode_file(harmed) is not None, "OpenCV says nothing"
+        assert "Corrupt JPEG data" in jpeg_damage(harmed)
+
+
+@pytest.mark.parametrize("marker", range(5))
+def test_a_lost_restart_marker_is_found(marker):
+    whole = cv2.imencode(".jpg", cv2.imdecode(np.frombuffer(jpeg(), np.uint8), 1), [cv2.IMWRITE_JPEG_RST_INTERVAL, 40])[
+        1
+    ]
+    harmed = whole.tobytes().replace(bytes([0xFF, 0xD0 + marker]), bytes([0x12, 0x34]), 1)
+    assert decode_file(harmed) is not None and "Corrupt JPEG data" in jpeg_damage(harmed)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:4:4"}, {"keep_rgb": True}], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (101, 37), (200, 300)], ids=str)
+def test_whole_jpegs_are_let_through_with_their_padding(size, options):
+    whole = jpeg(size=size, **options)
+    header_end = 4 + int.from_bytes(whole[4:6])
+    assert jpeg_damage(whole) is None
+    assert jpeg_damage(whole + bytes(9)) is None, "after the end"
+    assert jpeg_damage(whole[:-2] + bytes(2) + whole[-2:]) is None, "before the end"
+    assert jpeg_damage(whole[:header_end] + bytes(9) + whole[header_end:]) is None, "between headers"
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_whole_jpegs_of_other_colours_are_let_through(mode):
+    assert jpeg_damage(jpeg(mode)) is None
