@@ -154,7 +154,8 @@ def assert_small(temp: Path) -> None:
 
 def test_a_job_that_fails_says_so(head, streets, tmp_path):
     """Its exit status, and the reason in what it prints."""
-    train = f"python -m pipelines train rein_dinov2_s_camvid_smoke --set data.train={tmp_path}"
+    train = "python -m pipelines train rein_dinov2_s_camvid_smoke"
+    train += f" --set data.train={tmp_path} --set tracking.storage={tmp_path}/runs"
     exports = readme_commands()[0].rsplit("\n", 1)[0]
     code, said = _run(f"{exports}\nray job submit --working-dir . -- {train}", head, ROOT)
     assert code == 1 and f"error: shards {tmp_path}: no manifest.json there" in said
