@@ -13,6 +13,7 @@ from pipelines import register, runs, tracking
 from pipelines import train as training
 from pipelines.__main__ import main
 from pipelines.recipe import load_recipe
+from pipelines.resources import Resources
 from pipelines.runs import Run
 from pipelines.settings import Recipe
 from rein_core import build_segmentor
@@ -48,8 +49,8 @@ def train(monkeypatch, recipe, run) -> Callable[..., None]:
     monkeypatch.setattr(training, "check_inputs", lambda recipe: {})
     monkeypatch.setattr(training, "connect", lambda: None)
     monkeypatch.setattr(training.ray, "nodes", list)
-    share = Namespace(threads=1, data_cpus=1, use_gpu=False, worker={"CPU": 1})
-    monkeypatch.setattr(training.resources, "share", lambda *_: share)
+    monkeypatch.setattr(training.resources, "share", lambda *_: Resources({"CPU": 1.0}, data_cpus=1.0, threads=1))
+    monkeypatch.setattr(training, "wait_for_cpus", lambda _: None)
     monkeypatch.setattr(training, "TorchTrainer", lambda *_, **__: None)
 
     def go_on(fit: Callable[[], None]) -> None:
