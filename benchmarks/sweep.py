@@ -100,16 +100,15 @@ def loop(recipe: str, sets: list[str]) -> dict[str, Any]:
 
 def tune(recipe: str, sets: list[str]) -> dict[str, Any]:
     """The command."""
-    import ray
-
     from pipelines.__main__ import command
+    from pipelines.cluster import live_nodes
 
     started = time.perf_counter()
     result = command(["tune", recipe, *(word for change in sets for word in ("--set", change))])
     seconds = round(time.perf_counter() - started, 1)
     trials = [trial["seconds"] for trial in result["trials"]]
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return {"seconds": seconds, "trials": trials, "places": places(load_recipe(recipe, sets), len(trials), nodes)}
+    fitting = places(load_recipe(recipe, sets), len(trials), live_nodes())
+    return {"seconds": seconds, "trials": trials, "places": fitting}
 
 
 def places(recipe: Recipe, trials: int, nodes: list[dict[str, float]]) -> int:

@@ -42,6 +42,11 @@ def connect() -> None:
     )
 
 
+def live_nodes() -> list[dict[str, float]]:
+    """What each node that is up has, such as {"CPU": 8, "GPU": 1}."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def wait_for_cpus(cpus: float) -> None:
     """Until so many are free on the cluster: a run whose workers are placed between another's workers and its decoding
     could leave neither a CPU that decodes."""

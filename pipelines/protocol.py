@@ -160,12 +160,10 @@ def workers_of(args: argparse.Namespace) -> int:
     """How many actors score: those asked for; on a cluster one a GPU, or a node without any; else none."""
     if args.workers is not None or not (os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID")):
         return args.workers or 0
-    import ray
-
-    from pipelines.cluster import connect
+    from pipelines.cluster import connect, live_nodes
 
     connect()
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = live_nodes()
     return int(sum(node.get("GPU", 0) for node in nodes)) or len(nodes)
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from datasets.ahead import ahead
 from datasets.labels import CITYSCAPES, LABEL_SPACES, LabelSpace
 from datasets.shards import Shards, decode
 from pipelines import models
-from pipelines.overlap import ahead
 from pipelines.resources import on_cpus
 from pipelines.terminal import duration, say
 from rein_core import predict_labels, predict_probabilities
@@ -215,7 +215,9 @@ def score_by_actors(
     import ray
     from ray.exceptions import RayError
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    from pipelines.cluster import live_nodes
+
+    nodes = live_nodes()
     cpus, threads = on_cpus(nodes, workers, 0.6)  # Ray Data needs some
     share = {"num_gpus": 1} if any(node.get("GPU") for node in nodes) else {"num_cpus": cpus}
     tasks = [{"domain": place, "index": i} for place, domain in enumerate(domains) for i in domain.indices]

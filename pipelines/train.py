@@ -22,7 +22,7 @@ from datasets import overlap
 from datasets.sample import Damaged, one_line
 from datasets.shards import Shards
 from pipelines import checkout, models, preemption, refusals, resources, tracking
-from pipelines.cluster import connect, wait_for_cpus
+from pipelines.cluster import connect, live_nodes, wait_for_cpus
 from pipelines.feed import check_feed
 from pipelines.mistakes import Diverged, Mistake, StopAtMistakes
 from pipelines.optimizer import build_optimizer
@@ -91,8 +91,7 @@ def train(
     tracking.configure(**tracking.place(recipe))
     provenance = check_inputs(recipe)
     connect()
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    share = resources.share(recipe, nodes, concurrent, gpus_per_worker)
+    share = resources.share(recipe, live_nodes(), concurrent, gpus_per_worker)
     if concurrent == 1 and not share.use_gpu:
         wait_for_cpus(share.least_cpus(recipe.train.min_workers or recipe.train.num_workers))
     run = run or Run.create(recipe, parent_run_id, name)

@@ -4,20 +4,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 from torch import nn
 
+from datasets.ahead import ahead
 from datasets.sample import Damaged
 from datasets.shards import Shards
 from pipelines.evaluation import flat_metrics, summarize
-from pipelines.overlap import ahead
 from pipelines.protocol import domain_names, evenly_spread
 from pipelines.report import panel
 from pipelines.scoring import Domain, Protocol
 from pipelines.settings import Recipe
 from pipelines.tracker import Tracker
 from rein_core.metrics import ConfusionMeter
-from rein_core.ranks import sum_over_ranks
+from rein_core.ranks import any_over_ranks, sum_over_ranks
 
 _READERS = 8
 
@@ -82,7 +81,7 @@ def validate(
     domains, metrics = domains_of(recipe, recipe.data.val + recipe.data.source_val), {}
     for domain in domains:
         meter = meter_of_samples(segmentor, domain, domain.indices[rank::world_size], stopping)
-        if sum_over_ranks(torch.tensor(float(stopping()), device=device)) > 0:
+        if any_over_ranks(stopping(), device):
             return None
         meter.counts.copy_(sum_over_ranks(meter.counts.to(device)))
         metrics |= flat_metrics("val", domain.name, summarize(meter, domain.space))

@@ -34,7 +34,7 @@ from rein_core import build_segmentor
 from rein_core.backbone import VFMBackbone
 from rein_core.checkpoint import read_checkpoint, save_checkpoint
 from rein_core.precision import autocast
-from rein_core.ranks import mean_over_ranks
+from rein_core.ranks import any_over_ranks
 from rein_core.segmentor import start_training
 
 _FLUSH_SECONDS = 5
@@ -189,10 +189,7 @@ class Loop:
         free = self.world_size > 1 and self.device.type != "cpu"
         if step == self.recipe.train.steps or (free and not self.journal.due(step)):
             return False
-        asked = self.bell.rings()
-        if self.world_size == 1:
-            return asked  # without waiting for the device
-        return bool(mean_over_ranks(torch.tensor(float(asked), device=self.device)) > 0)
+        return any_over_ranks(self.bell.rings(), self.device)
 
     def _stop(self, step: int) -> None:
         ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)

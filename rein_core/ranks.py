@@ -27,6 +27,14 @@ def min_over_ranks(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
+def any_over_ranks(asked: bool, device: torch.device) -> bool:
+    """Whether any rank asks for something, the same on all, which must all call this. A rank alone doesn't wait for its
+    device."""
+    if not _several() or dist.get_world_size() == 1:
+        return asked
+    return bool(sum_over_ranks(torch.tensor(float(asked), device=device)) > 0)
+
+
 def from_all_ranks(thing: Thing) -> list[Thing]:
     """What each rank has, by rank; all must call this. It is pickled, so not for every step."""
     if not _several():

@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
@@ -15,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from datasets import storage
 from pipelines import refusals, resources, runs, tracking
-from pipelines.cluster import connect
+from pipelines.cluster import connect, live_nodes
 from pipelines.recipe import change_recipe, load_recipe, parse_recipe
 from pipelines.settings import Recipe, absolute
 from pipelines.terminal import duration, say
@@ -171,7 +170,7 @@ def _tuner(sweep: Sweep, sampler: Sampler, watch: Watch, left: int) -> tune.Tune
     recipe = sweep.recipe
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
     connect()
-    concurrent = _concurrent(recipe, left, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    concurrent = _concurrent(recipe, left, live_nodes())
     say(f"{left} trials to run, {concurrent} at a time")
     scheduler = build_scheduler(trial_recipe(recipe, {}), sweep.metric)
     _tell_what_was(sweep, sampler, scheduler)

@@ -124,7 +124,6 @@ def test_workers_ask_whether_to_stop_where_they_wait_for_one_another(monkeypatch
     loop.recipe, loop.device, loop.world_size = parse_recipe({"model": OWN}), torch.device(device), workers
     loop.journal, loop.bell = mock.Mock(), mock.Mock()
     loop.journal.due.return_value, loop.bell.rings.return_value = False, True
-    monkeypatch.setattr(worker, "mean_over_ranks", lambda values: values)
     assert loop._asked_to_stop(3) == asks
     assert not loop._asked_to_stop(loop.recipe.train.steps)
 
