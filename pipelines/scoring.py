@@ -221,7 +221,9 @@ def score_by_actors(
     cpus, threads = on_cpus(nodes, workers, 0.6)  # Ray Data needs some
     share = {"num_gpus": 1} if any(node.get("GPU") for node in nodes) else {"num_cpus": cpus}
     tasks = [{"domain": place, "index": i} for place, domain in enumerate(domains) for i in domain.indices]
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = False  # a stream of this process asks for it; `_reason` is of the other kind
     rows = ray.data.from_items(tasks, override_num_blocks=min(len(tasks), 16 * workers)).map_batches(
         Scorer,
         fn_constructor_args=(model, vfm_weights, domains, protocol, mlflow.get_tracking_uri(), threads),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from datasets.codecs import encode_label
 from datasets.labels import IDD_LITE
@@ -37,6 +38,7 @@ def test_what_ails_an_actor_is_said_in_a_line(in_files, small_checkpoint, run_co
     argv = ("evaluate", checkpoint, in_files, "--pictures", 0, "--storage", tmp_path, "--workers", 1)
     sample = Shards(str(in_files)).read(9)
     spoil(in_files / "part-1.parquet", sample)
+    ray.data.DataContext.get_current().raise_original_map_exception = True  # as a stream in this process does
     with pytest.raises(ValueError, match=rf"^scoring failed on a worker: [^\n]*sample {sample.name}: [^\n]*$"):
         run_command(*argv)
 
