@@ -8,6 +8,7 @@ from itertools import chain, zip_longest
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.exceptions import RayTaskError
@@ -19,7 +20,7 @@ from datasets.shards import Shards
 
 SAMPLES_PER_TASK = 64
 """The most: of 16 Ray's own cost is 2.5 to 3 ms a sample, of 64 it is 1 to 1.5."""
-_TASKS_PER_DATASET = 256
+_TASKS_PER_DATASET = 256  # and some small ones
 _STEPS_AHEAD = 8
 _TASK_BYTES = 64 << 20
 """The most that a task makes: 64 samples of 512×512, 16 of 1024×1024."""
@@ -140,9 +141,9 @@ def batches(
 
     def begin(part: range) -> Iterator[dict[str, np.ndarray]]:
         loader = Loader(sources, plan, augment, part.start, rank, world_size)
-        rows = [{"id": i} for i in range(len(part))]  # a range would be read by tasks of its own, each of a whole CPU
-        tasks = ray.data.from_items(rows, override_num_blocks=-(-len(part) // per_task))
-        samples = tasks.map_batches(loader, batch_size=None, num_cpus=min(1.0, num_cpus))
+        # not `ray.data.range`, which would be read by tasks of its own, each of a whole CPU
+        tables = [pa.table({"id": ids}) for ids in _tasks(len(part), per_task)]
+        samples = ray.data.from_arrow(tables).map_batches(loader, batch_size=None, num_cpus=min(1.0, num_cpus))
         stream = iter(samples.iter_batches(batch_size=share, prefetch_batches=2, batch_format="numpy"))
         return chain([next(stream)], stream)
 
@@ -156,6 +157,15 @@ def batches(
                 if following and step == begin_next:
                     begun = thread.submit(begin, following)
                 yield batch
+
+
+def _tasks(steps: int, most: int) -> Iterator[range]:
+    """Steps 0 … in tasks of 1, 1, 2, 4 … `most` of them: the first batch waits for no other to be decoded."""
+    start = 0
+    while start < steps:
+        length = min(max(start, 1), most, steps - start)
+        yield range(start, start + length)
+        start += length
 
 
 def _bytes_of_first(loader: Loader) -> int:
