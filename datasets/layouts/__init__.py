@@ -83,7 +83,7 @@ class Layout:
         forms: the ways it lies on disk; the first that is there with labels counts.
         licence: what it may be used for.
         url: where to get it.
-        counts: split → how many samples there are; several where it was published in stages.
+        counts: split → how many samples there are; several where it was published in stages, or split in two ways.
         split_folders: split → its folder; empty: any folder in the place of `{split}` is a split.
         label_space: what the converted labels are ids of.
         domains: split → the domain's name in reports, where it isn't the layout's.
@@ -215,7 +215,7 @@ def get_layout(name: str) -> Layout:
 
 def expected_count(layout: str, split: str) -> tuple[int, ...]:
     """How many samples a split of a layout is known to have, quarantined ones too; several where it was published
-    in stages, empty where nothing is known (your own folder, a layout that has gone)."""
+    in stages or split in two ways, empty where nothing is known (your own folder, a layout that has gone)."""
     if layout not in layout_names():
         return ()
     count = get_layout(layout).counts.get(split, ())
