@@ -36,7 +36,7 @@ class Form:
         ids: every legal raw id → id in the layout's label space, or 255.
         encoding: as in `Pair`.
         skip: ending of files that `labels` matches and that are something else.
-        split: the only split that lies so.
+        split: the only split that lies so; it lies in no other way.
     """
 
     images: tuple[str, ...]
@@ -112,7 +112,7 @@ class Layout:
         """What lies in a raw folder, for messages."""
         if not self.forms:
             return "what it names"
-        form = self.forms[0].of(self.split_folders.get(split, "SPLIT"))
+        form = next(iter(self._forms(split if split in self.split_folders else "SPLIT")), self.forms[0])
         more = f" (more ways: datasets/layouts/{self.name}.py)" if len(self.forms) > 1 else ""
         return f"{form.images[0]} and {form.labels}{more}"
 
@@ -164,7 +164,8 @@ class Layout:
 
     def _forms(self, split: str) -> list[Form]:
         folder = self.split_folders.get(split, split)
-        return [form.of(folder) for form in self.forms if form.split in ("", split)]
+        own = any(form.split == split for form in self.forms)
+        return [form.of(folder) for form in self.forms if form.split == (split if own else "")]
 
     def _by_folder(self, split: str) -> str:
         """The split of that name, or whose folder has that name."""

@@ -30,6 +30,14 @@ def published(tmp_path, raw_files) -> tuple[Layout, Pair]:
     return layout, pairs[0]
 
 
+def test_labels_that_are_missing_are_named(published, tmp_path):
+    Path(published[1].label).unlink()
+    with pytest.raises(ValueError, match=r"split all, and no labels: expected LabeledApproved_full/\*_L\.png$"):
+        get_layout("camvid").find(str(tmp_path))
+    with pytest.raises(ValueError, match=r"holds 701_StillsRaw_full/\*\.png and LabeledApproved_full/\*_L\.png \("):
+        get_layout("camvid").find(str(tmp_path / "nowhere"), "all")
+
+
 def test_every_published_colour():
     rows = [entry.split() for entry in PUBLISHED.replace("\n", " ").split(",")]
     assert {name: tuple(map(int, colour)) for *colour, name in rows} == COLOURS
