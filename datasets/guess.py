@@ -1,23 +1,28 @@
 """What a folder is that holds no shards, and what to do about it."""
 
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 from datasets.layouts import get_layout, recognise
 from datasets.parts import MANIFEST, unfinished
 from datasets.raw_folder import RawFolder
 from datasets.storage import listing
 
+_ASKED_AT_ONCE = 16
+
 
 def describe(uri: str) -> str:
     """Says what lies there, and which command makes shards of it."""
-    found = listing(uri)
-    if not found:
+    if not listing(uri):
         return "there is no such folder, or nothing in it; ingest writes one"
-    return unfinished(uri) or _inside(uri, list(found)) or _raw(uri) or "it holds no shards, and no layout's files"
+    return unfinished(uri) or _inside(uri) or _raw(uri) or "it holds no shards, and no layout's files"
 
 
-def _inside(uri: str, found: list[str]) -> str | None:
-    shards = [] if "://" in uri else [str(Path(uri, name)) for name in found if Path(uri, name, MANIFEST).is_file()]
+def _inside(uri: str) -> str | None:
+    folder = RawFolder(uri)
+    names = folder.folders()
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        whole = pool.map(lambda name: folder.is_file(f"{name}/{MANIFEST}"), names)
+        shards = [folder.uri(name) for name, there in zip(names, whole, strict=True) if there]
     return f"the shards are in {', '.join(shards)}" if shards else None
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
@@ -78,18 +79,30 @@ def _note(part: int) -> str:
 
 
 def read_plan(uri: str) -> Plan | None:
-    """The plan of the ingest that was killed here, if there is one."""
-    values = read_json(uri, PLAN)
-    return Plan(**values | {name: tuple(values.get(name, ())) for name in ("ends", "changed")}) if values else None
+    """The plan of the ingest that was killed here, if there is one.
+
+    Raises:
+        ValueError: it is damaged, or of another version.
+    """
+    if size(uri, PLAN) is None:
+        return None
+    try:
+        values = read_json(uri, PLAN)
+        return Plan(**values | {name: tuple(values.get(name, ())) for name in ("ends", "changed")})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{uri}: {PLAN} is damaged, or of another version: ingest again with --overwrite") from error
 
 
 def prepare(uri: str, plan: Plan, overwrite: bool) -> None:
     """Makes the folder ready for the plan's parts: empty, or as a killed ingest with an equal plan left it.
 
     Raises:
-        ValueError: shards are there already, or an unfinished ingest with another plan, or files that no ingest wrote.
+        ValueError: shards are there already, or an unfinished ingest with another plan or one that can't be read, or
+            files that no ingest wrote.
     """
-    there, found = read_plan(uri), list(listing(uri))
+    there, found = None, list(listing(uri))
+    with suppress(ValueError) if overwrite else nullcontext():
+        there = read_plan(uri)
     if there == plan and (MANIFEST not in found or (there.changed == plan.changed and not overwrite)):
         _cut(uri, plan, found)
         return
@@ -139,11 +152,15 @@ def read_notes(uri: str, plan: Plan) -> dict[int, dict]:
 
 
 def read_note(uri: str, part: int, plan: Plan) -> dict | None:
-    """A part's note; None if the part isn't there as it says, its files have changed since, or another ingest made it.
+    """A part's note; None if it is damaged, the part isn't there as it says, its files have changed since, or another
+    ingest made it.
 
     Tasks of an ingest that was killed may write notes late.
     """
-    note = read_json(uri, _note(part))
+    try:
+        note = read_json(uri, _note(part))
+    except ValueError:
+        return None
     if not note or not _vouched(part, plan).items() <= note.items():
         return None
     entry = note["entry"]

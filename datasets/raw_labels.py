@@ -1,4 +1,5 @@
-"""Reads raw labels as they come: bits, greys, palettes and 16-bit channels are ids; colours are refused."""
+"""Reads raw labels as they come: bits, greys, palettes and 16-bit channels are ids; colours are refused, except
+CamVid's where they are expected."""
 
 import io
 from collections.abc import Callable
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datasets.camvid_colours import ids_of
 from datasets.codecs import JPEG, decode_file
 from datasets.labels import CITYSCAPES_LABEL_IDS, CLASSES, IGNORE, PALETTE, VOID_COLOURS
 from datasets.layouts import Pair
@@ -15,6 +17,7 @@ from datasets.raw_folder import read_bytes
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
+_COLOURED = "camvid_colours"
 _SWAPPING = (5, 6, 7, 8)  # EXIF orientations that turn by 90°
 _CLASS_OF = {tuple(colour): train for train, colour in enumerate(PALETTE.tolist())}
 
@@ -43,7 +46,8 @@ def label_ids(pair: Pair, image: bytes, table: np.ndarray) -> np.ndarray:
     if ids.min() < 0 or ids.max() > 255:
         raise ValueError(f"wrong label ids {ids.min()} to {ids.max()}: ids are 0 to 255")
     ids = ids.astype(np.uint8)
-    _refuse_numbered_colours(data, ids, table, pair.label)
+    if pair.encoding != _COLOURED:
+        _refuse_numbered_colours(data, ids, table, pair.label)
     _refuse_turned(image, ids.shape)
     return ids
 
@@ -108,7 +112,20 @@ def _read_first_channel(data: bytes, path: str) -> np.ndarray:
     return pixels[..., 2]  # OpenCV turns RGB, and grey with a second channel, into BGR(A): the file's first comes third
 
 
-READERS: dict[str, Callable[[bytes, str], np.ndarray]] = {"ids": _read_ids, "first_channel": _read_first_channel}
+def _read_camvid_colours(data: bytes, path: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as label:
+            pixels = np.asarray(label.convert("RGB"))
+    except _UNREADABLE as error:
+        raise ValueError(f"the label can't be decoded: {path}") from error
+    return ids_of(pixels, path)
+
+
+READERS: dict[str, Callable[[bytes, str], np.ndarray]] = {
+    "ids": _read_ids,
+    "first_channel": _read_first_channel,
+    _COLOURED: _read_camvid_colours,
+}
 """How a label's file holds ids → (bytes, path) → ids [h, w]."""
 
 

@@ -272,7 +272,7 @@ def decode(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_damage(uri: str) -> list[str]:
-    """Files whose bytes are no longer those that were written.
+    """Files that are gone, or whose bytes are no longer those that were written.
 
     Raises:
         ValueError: no finished shard folder, or its manifest says something else than when it was written.
@@ -282,7 +282,10 @@ def find_damage(uri: str) -> list[str]:
     vouched = manifest.version == 1 or _manifest_bytes(uri) == to_json(manifest.saved)
     broken = [] if vouched else [MANIFEST]
     for entry in manifest.files:
-        with fs.open_input_stream(f"{path}/{entry['file']}") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
-                broken.append(entry["file"])
+        try:
+            with fs.open_input_stream(f"{path}/{entry['file']}") as stream:
+                whole = hashlib.file_digest(stream, "sha256").hexdigest() == entry["sha256"]
+        except FileNotFoundError:
+            whole = False
+        broken += [] if whole else [entry["file"]]
     return broken

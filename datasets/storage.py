@@ -1,6 +1,7 @@
 """Files on this machine or in an object store: finding, reading, and writing them whole or not at all."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,13 +13,32 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 PARTIAL = ".partial"
+# a bucket's name has no colon, so one before the first slash is a key's, and its secret may hold slashes
+_KEYED = re.compile(r"(?:(?:s3|gs|gcs)://[^/?#@]*:.*|[^/]*://[^/?#]*:[^/?#]*)@", re.DOTALL | re.IGNORECASE)
 
 
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The pyarrow filesystem of a path, s3:// or gs:// URI, and the path in it; options of the URI stay out of it."""
+    """The pyarrow filesystem of a path, s3:// or gs:// URI, and the path in it; options of the URI stay out of it.
+
+    Raises:
+        ValueError: the URI has a key in it, or Arrow doesn't know what it is.
+    """
+    refuse_key(uri)
     if "://" in uri:
         return _from_uri(uri)
     return pafs.LocalFileSystem(), str(Path(uri).resolve())
+
+
+def refuse_key(uri: str) -> None:
+    """Raises ValueError for a URI with a password in it, which would be in every log, checkpoint and MLflow run."""
+    keyed = _KEYED.match(uri)
+    if not keyed:
+        return
+    scheme, bucket = uri.partition("://")[0], re.split("[/?#]", uri[keyed.end() :])[0]
+    mend = "give it by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role"
+    if scheme.lower() in ("http", "https"):
+        mend = "give an address that needs none"
+    raise ValueError(f"{scheme}://…@{bucket}: a key in a URI would be in logs and checkpoints: {mend}")
 
 
 @lru_cache(maxsize=64)
@@ -31,7 +51,7 @@ def join(uri: str, *names: str) -> str:
     """The path or URI of what lies below; options of a URI stay behind it."""
     if "://" not in uri:
         return str(Path(uri, *names))
-    parts = urlsplit(uri)
+    parts = urlsplit(uri, allow_fragments=False)
     return parts._replace(path="/".join((parts.path.rstrip("/"), *names))).geturl()
 
 
@@ -48,6 +68,7 @@ def info(uri: str) -> pafs.FileInfo:
 
 
 def _located(uri: str) -> tuple[pafs.FileSystem, str]:
+    refuse_key(uri)  # here the whole is seen: a secret with a slash ends what urlsplit calls the host
     parts = urlsplit(uri, allow_fragments=False)
     fs, bucket = filesystem(parts._replace(path="/").geturl())  # the same for all of a bucket's files
     return fs, f"{bucket}{unquote(parts.path)}"

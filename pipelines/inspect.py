@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets.labels import LABEL_SPACES
 from datasets.layouts import expected_count
-from datasets.shards import Manifest, Shards, find_damage
+from datasets.shards import Manifest, Shards, find_damage, read_manifest
 from pipelines.contact_sheet import contact_sheet
 from pipelines.terminal import say
 
@@ -25,19 +25,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: returns the manifest, its digest, the share of each class and the expected number of samples.
 
     Raises:
-        ValueError: not a shard folder, or --verify found a damaged file.
+        ValueError: not a shard folder, --verify found damaged files, or FILE can't be a picture here.
     """
-    shards = Shards(args.shards)
-    manifest = shards.manifest
+    if args.sheet:
+        _check_sheet(args.sheet)
+    manifest = read_manifest(args.shards) if args.verify else Shards(args.shards).manifest
     shares, expected = class_shares(manifest), expected_count(manifest.layout, manifest.split)
-    _say_facts(manifest, expected)
+    _say_facts(manifest, expected, args.verify)
     _say_shares(manifest, shares)
     for bad in manifest.quarantined:
         say(f"quarantined {bad['name']}: {bad['reason']}")
-    if args.sheet:
-        _draw(shards, args.sheet)
     if args.verify:
         _verify(args.shards)
+    if args.sheet:
+        _draw(Shards(args.shards), args.sheet)
     return asdict(manifest) | {
         "digest": manifest.digest,
         "class_shares": shares,
@@ -54,7 +55,7 @@ def class_shares(manifest: Manifest) -> dict[str, float]:
     return {name: count / labelled for name, count in zip(classes, manifest.class_pixels[: len(classes)], strict=True)}
 
 
-def _say_facts(manifest: Manifest, expected: tuple[int, ...]) -> None:
+def _say_facts(manifest: Manifest, expected: tuple[int, ...], verify: bool) -> None:
     listed = manifest.samples + len(manifest.quarantined)
     known = f", the data set has {' or '.join(f'{count:,}' for count in expected)}" if expected else ""
     size = sum(entry["bytes"] for entry in manifest.files)
@@ -67,7 +68,7 @@ def _say_facts(manifest: Manifest, expected: tuple[int, ...]) -> None:
         "files": f"{len(manifest.files):,}, {size / 1e6:,.1f} MB; images {manifest.image_codec}, "
         f"labels {manifest.label_codec}",
         "height×width": ", ".join(sizes[:4]) + more,
-        "digest": manifest.digest,
+        "digest": manifest.digest + ("" if verify else " (files not checked: --verify)"),
     }
     for name, value in facts.items():
         say(f"{name:>18} {value}")
@@ -86,9 +87,15 @@ def _area(size: str) -> int:
     return int(height) * int(width)
 
 
-def _draw(shards: Shards, file: str) -> None:
+def _check_sheet(file: str) -> None:
+    scheme, found, _ = file.partition("://")
+    if found:
+        raise ValueError(f"--sheet {scheme}://…: a picture is written to this machine alone: name a file here")
     if not Path(file).suffix:
         raise ValueError(f"--sheet {file}: name a picture, as in {file}.png")
+
+
+def _draw(shards: Shards, file: str) -> None:
     Path(file).resolve().parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(shards).save(file)
     say(f"contact sheet: {file}")

@@ -69,7 +69,9 @@ def opened(place: str) -> Iterator[BinaryIO]:
 
 
 def check_scheme(place: str) -> None:
-    """Raises ValueError for URIs that are not supported; Arrow knows some that end the process if it can't log in."""
+    """Raises ValueError for URIs that are not supported, as with a key in them; Arrow knows some that end the process
+    if it can't log in."""
+    storage.refuse_key(place)
     scheme, found, _ = place.partition("://")
     if found and scheme.lower() not in _SCHEMES:
         raise ValueError(f"{scheme}:// is not supported: give a path, or one of {', '.join(_SCHEMES)}")

@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from datasets.storage import refuse_key
+
 
 def prepare(folder: str | None) -> Path | None:
     """The folder, made and tried out; None if there is to be no report.
@@ -13,6 +15,7 @@ def prepare(folder: str | None) -> Path | None:
     """
     if folder is None:
         return None
+    refuse_key(folder)
     if "://" in folder:
         raise ValueError(f"--report {folder}: reports are written to a folder of this machine: name one, and copy it")
     probe = Path(folder) / f".probe-{uuid.uuid4().hex[:8]}"

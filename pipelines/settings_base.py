@@ -1,9 +1,10 @@
 """What all settings are made of: their base class, and paths that hold on every machine."""
 
 import os
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
+
+from datasets.storage import refuse_key
 
 
 def absolute(uri: str) -> str:
@@ -12,11 +13,7 @@ def absolute(uri: str) -> str:
     Raises:
         ValueError: the URI has a password in it, which would be in every log, checkpoint and MLflow run.
     """
-    if "://" in uri and urlsplit(uri).password:
-        raise ValueError(
-            f"{urlsplit(uri).scheme}://…@{urlsplit(uri).hostname}: a key in a URI would be in logs and checkpoints: "
-            "give it by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or the machine's role"
-        )
+    refuse_key(uri)
     return uri if "://" in uri else os.path.abspath(uri)
 
 

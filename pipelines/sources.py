@@ -215,5 +215,15 @@ def _listed(file: str) -> list[str]:
     places = [line for line in lines if line and not line.startswith("#")]
     if not places:
         raise ValueError(f"no images in {file}: write a path or URI a line")
+    for place in places:
+        _refuse_key(file, place)
     folder, _ = storage.split(file)
     return [line if "://" in line else storage.join(folder, line) for line in places]
+
+
+def _refuse_key(file: str, place: str) -> None:
+    """What is predicted is recorded, with the URI's host or bucket."""
+    try:
+        storage.refuse_key(place)
+    except ValueError as error:
+        raise ValueError(f"list {file}: {error}") from None

@@ -36,7 +36,7 @@ class Form:
         ids: every legal raw id → id in the layout's label space, or 255.
         encoding: as in `Pair`.
         skip: ending of files that `labels` matches and that are something else.
-        split: the only split that lies so.
+        split: the only split that lies so; it lies in no other way.
     """
 
     images: tuple[str, ...]
@@ -83,7 +83,7 @@ class Layout:
         forms: the ways it lies on disk; the first that is there with labels counts.
         licence: what it may be used for.
         url: where to get it.
-        counts: split → how many samples there are; several where it was published in stages.
+        counts: split → how many samples there are; several where it was published in stages, or split in two ways.
         split_folders: split → its folder; empty: any folder in the place of `{split}` is a split.
         label_space: what the converted labels are ids of.
         domains: split → the domain's name in reports, where it isn't the layout's.
@@ -112,7 +112,7 @@ class Layout:
         """What lies in a raw folder, for messages."""
         if not self.forms:
             return "what it names"
-        form = self.forms[0].of(self.split_folders.get(split, "SPLIT"))
+        form = next(iter(self._forms(split if split in self.split_folders else "SPLIT")), self.forms[0])
         more = f" (more ways: datasets/layouts/{self.name}.py)" if len(self.forms) > 1 else ""
         return f"{form.images[0]} and {form.labels}{more}"
 
@@ -164,7 +164,8 @@ class Layout:
 
     def _forms(self, split: str) -> list[Form]:
         folder = self.split_folders.get(split, split)
-        return [form.of(folder) for form in self.forms if form.split in ("", split)]
+        own = any(form.split == split for form in self.forms)
+        return [form.of(folder) for form in self.forms if form.split == (split if own else "")]
 
     def _by_folder(self, split: str) -> str:
         """The split of that name, or whose folder has that name."""
@@ -215,7 +216,7 @@ def get_layout(name: str) -> Layout:
 
 def expected_count(layout: str, split: str) -> tuple[int, ...]:
     """How many samples a split of a layout is known to have, quarantined ones too; several where it was published
-    in stages, empty where nothing is known (your own folder, a layout that has gone)."""
+    in stages or split in two ways, empty where nothing is known (your own folder, a layout that has gone)."""
     if layout not in layout_names():
         return ()
     count = get_layout(layout).counts.get(split, ())

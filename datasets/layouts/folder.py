@@ -8,7 +8,7 @@ splits:                             # a split: two globs. * is any name, **/ any
     labels: masks/train/*_mask.png
 ids: {0: road, 1: sidewalk, 9: void}   # or train_ids (default), or cityscapes (labelIds)
 other_ids: error                    # a pixel with an id not in ids: error (default), or void
-encoding: ids                       # ids (default), or first_channel of several
+encoding: ids                       # ids (default), first_channel of several, or camvid_colours
 """
 
 import difflib

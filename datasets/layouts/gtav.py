@@ -1,4 +1,7 @@
-"""GTAV (Richter et al., ECCV 2016): images/00001.png and labels/00001.png, palette PNGs of Cityscapes labelIds."""
+"""GTAV (Richter et al., ECCV 2016): images/00001.png and labels/00001.png, palette PNGs of Cityscapes labelIds.
+
+Its split.mat isn't read: papers of this field train on all 24,966.
+"""
 
 from datasets.labels import CITYSCAPES_LABEL_IDS, IGNORE
 from datasets.layouts import Form, Layout

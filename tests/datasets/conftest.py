@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.camvid_colours import COLOURS
 from datasets.codecs import decode_label
 from datasets.convert import convert, id_table
 from datasets.labels import PALETTE
@@ -32,6 +33,8 @@ class RawFiles:
         if kind == "16-bit channels":  # RGB: the class, and two channels of instances
             others = np.arange(array.size, dtype=np.uint16).reshape(size)
             cv2.imwrite(str(file), np.stack([others, others + 300, array], axis=2).astype(np.uint16))
+        elif kind == "camvid colours":
+            Image.fromarray(np.array(list(COLOURS.values()), np.uint8)[array]).save(file)
         elif kind == "16-bit grey":
             cv2.imwrite(str(file), array.astype(np.uint16))
         elif kind == "1-bit":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.labels import CLASSES, IDD_LITE, PALETTE
+from datasets.labels import CLASSES, IDD_LITE, PALETTE, train_ids
 from datasets.layouts import Layout, get_layout, layout_names
 from datasets.raw_folder import RawFolder
 
@@ -66,6 +66,12 @@ bicycle, motorcycle, parking slot, road work, traffic light, terrain, rider, tru
 _CAMVID = """sky, building, pole, road, pavement=sidewalk, tree=vegetation, sign symbol=traffic sign, fence, car,
 pedestrian=person, bicyclist=bicycle, unlabelled"""
 
+_CAMVID_COLOURS = """Animal, Archway=building, Bicyclist=bicycle, Bridge, Building=building, Car=car, CartLuggagePram,
+Child=person, Column_Pole=pole, Fence=fence, LaneMkgsDriv=road, LaneMkgsNonDriv=road, Misc_Text,
+MotorcycleScooter=motorcycle, OtherMoving, ParkingBlock, Pedestrian=person, Road=road, RoadShoulder=road,
+Sidewalk=sidewalk, SignSymbol=traffic sign, Sky=sky, SUVPickupTruck=car, TrafficCone, TrafficLight=traffic light,
+Train=train, Tree=vegetation, Truck_Bus, Tunnel, VegetationMisc=vegetation, Void, Wall=wall"""
+
 _IDD = """road, parking, drivable fallback, sidewalk, rail track, non-drivable fallback=terrain, person, animal, rider,
 motorcycle, bicycle, autorickshaw, car, truck, bus, caravan, trailer, train, vehicle fallback, curb, wall, fence,
 guard rail, billboard, traffic sign, traffic light, pole, polegroup, obs-str-bar-fallback, building, bridge, tunnel,
@@ -83,7 +89,7 @@ CITYSCAPES = labels(_CITYSCAPES, void=(255,))
 FORMS = {
     "acdc": (CITYSCAPES, TRAIN_IDS),
     "bdd100k": (TRAIN_IDS, TRAIN_IDS, TRAIN_IDS),
-    "camvid": (labels(_CAMVID), labels(_CAMVID)),
+    "camvid": (labels(_CAMVID), labels(_CAMVID), labels(_CAMVID_COLOURS), labels(_CAMVID_COLOURS)),
     "cityscapes": (CITYSCAPES, TRAIN_IDS),
     "gtav": (labels(_CITYSCAPES, void=(34,)),),
     "idd": (labels(_IDD, void=(255,)), TRAIN_IDS, labels(_IDD_LEVEL_3, void=(255,))),
@@ -157,6 +163,10 @@ def tables(layout: Layout) -> list[dict[int, str]]:
 
 def test_the_19_classes():
     assert CLASSES == TRAIN and [tuple(colour) for colour in PALETTE.tolist()] == list(COLOURS.values())
+
+
+def test_classes_by_name():
+    assert train_ids(traffic_light=3, void=(0, 9)) == {3: CLASSES.index("traffic light"), 0: 255, 9: 255}
 
 
 def test_the_7_groups():

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.labels import CLASSES, train_ids
 from datasets.layouts import Layout, Pair, expected_count, get_layout, layout_names, recognise
 from datasets.raw_folder import RawFolder
 
@@ -264,16 +263,27 @@ class TestIddLite(LayoutCase):
 
 
 class TestCamvid(LayoutCase):
-    layout, split, count = "camvid", "train", 367
+    layout, split, count = "camvid", "train", (367, 369)
     image, label, ids = "train/images/{}.jpg", "train/labels/{}.png", {0: 10, 3: 0, 4: 1, 6: 7, 10: 18, 11: 255}
 
     def test_the_splits_own_folder(self, tmp_path):
         self.build(tmp_path / "CamVid")
-        assert get_layout("camvid").find(str(tmp_path / "CamVid/train"))[1] == "train"
+        folder = tmp_path / "CamVid" / Path(self.image).parts[0]
+        assert get_layout("camvid").find(str(folder))[1] == self.split
 
 
 class TestCamvidOfSegNet(TestCamvid):
     image, label = "train/{}.png", "trainannot/{}.png"
+
+
+class TestCamvidInColours(TestCamvid):
+    image, label, kind = "train/{}.png", "train_labels/{}_L.png", "camvid colours"
+    ids = {17: 0, 18: 0, 2: 18, 13: 17, 22: 13, 27: 255, 31: 3, 30: 255}
+
+
+class TestCamvidAsPublished(TestCamvidInColours):
+    split, count, names = "all", 701, ("0001TP_006690", "Seq05VD_f05100")
+    image, label = "701_StillsRaw_full/{}.png", "LabeledApproved_full/{}_L.png"
 
 
 def test_every_layout_has_a_case_and_says_what_it_is():
@@ -285,13 +295,3 @@ def test_every_layout_has_a_case_and_says_what_it_is():
     for name in layout_names():
         layout = get_layout(name)
         assert all(0 <= raw <= 255 for form in layout.forms for raw in form.ids)
-
-
-def test_expected_counts():
-    assert expected_count("cityscapes", "train") == (2975,)
-    assert expected_count("idd", "val") == (981, 2036)
-    assert expected_count("folder", "train") == expected_count("gone", "all") == ()
-
-
-def test_classes_by_name():
-    assert train_ids(traffic_light=3, void=(0, 9)) == {3: CLASSES.index("traffic light"), 0: 255, 9: 255}

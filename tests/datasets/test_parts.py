@@ -1,6 +1,7 @@
 """The folder of an ingest: nothing of others is removed, and no part of another ingest is taken for its own."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -35,6 +36,26 @@ def test_a_late_part_of_another_ingest_does_not_count(tmp_path):
     assert not read_notes(str(tmp_path), replace(PLANNED, changed=("", "yesterday"))), "its files have changed"
     forget(str(tmp_path), [0, 1])
     assert not read_notes(str(tmp_path), PLANNED)
+
+
+@pytest.mark.parametrize("damage", ["{", "\x00\x00", "null", "[]", '{"dataset": "game"}', "another version"])
+def test_a_plan_that_cant_be_read_is_named_and_overwritten(tmp_path, damage):
+    prepare(str(tmp_path), PLANNED, overwrite=False)
+    write_note(str(tmp_path), 0, PLANNED, NOTE)
+    later = json.dumps(asdict(PLANNED) | {"colour": "red"})
+    (tmp_path / PLAN).write_text(later if damage == "another version" else damage)
+    with pytest.raises(ValueError, match=f"^{tmp_path}: {PLAN} is damaged, or of another version: .*--overwrite"):
+        prepare(str(tmp_path), PLANNED, overwrite=False)
+    prepare(str(tmp_path), PLANNED, overwrite=True)
+    assert read_plan(str(tmp_path)) == PLANNED and not read_notes(str(tmp_path), PLANNED)
+
+
+def test_a_damaged_note_is_none(tmp_path):
+    prepare(str(tmp_path), PLANNED, overwrite=False)
+    for part in range(2):
+        write_note(str(tmp_path), part, PLANNED, NOTE)
+    (tmp_path / "part-00000.json").write_bytes(b"\xff\x00")
+    assert list(read_notes(str(tmp_path), PLANNED)) == [1]
 
 
 def test_an_ingest_of_fewer_parts_takes_over(tmp_path):

@@ -126,10 +126,11 @@ def test_wrong_folders_are_named(streets, tmp_path, run_command, layout, split, 
         run_command(*argv)
 
 
+@pytest.mark.parametrize("secret", ["hunter2", "hunter2/RET"])
 @pytest.mark.parametrize("place", ["raw", "out"])
-def test_a_key_in_a_uri_is_refused(tmp_path, run_command, place):
+def test_a_key_in_a_uri_is_refused(tmp_path, run_command, place, secret):
     """Reasons of bad samples name files of RAW, in the manifest and on the terminal."""
-    folders = {"raw": tmp_path / "raw", "out": tmp_path / "out"} | {place: "s3://KEY:hunter2@bucket/streets"}
+    folders = {"raw": tmp_path / "raw", "out": tmp_path / "out"} | {place: f"s3://KEY:{secret}@bucket/streets"}
     with pytest.raises(ValueError, match="^s3://…@bucket: a key in a URI .*AWS_ACCESS_KEY_ID") as error:
         run_command("ingest", "gtav", *folders.values())
     assert "hunter2" not in str(error.value)

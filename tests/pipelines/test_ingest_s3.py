@@ -1,5 +1,6 @@
 """Shards in an object store: written, read, inspected and overwritten in a real S3 server on loopback."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from moto.server import ThreadedMotoServer
 
 from datasets.raw_folder import read_bytes
 from datasets.shards import MANIFEST, Shards, decode, exists
-from datasets.storage import filesystem, join, listing
+from datasets.storage import filesystem, join, listing, write_json
 from pipelines.settings import absolute
 
 
@@ -44,6 +45,16 @@ def test_overwritten_and_refused(streets, bucket, run_command):
     with pytest.raises(ValueError, match="add --overwrite"):
         run_command("ingest", "gtav", streets.raw_gtav, uri)
     assert run_command("ingest", "gtav", streets.raw_gtav, uri, "--overwrite", "--limit", 3)["samples"] == 3
+
+
+def test_shards_below_a_folder_of_a_bucket_are_named(bucket):
+    fs, path = filesystem(bucket.format("below"))
+    for name in ("one game", "another"):
+        fs.create_dir(f"{path}/{name}")
+        write_json(bucket.format("below/" + name.replace(" ", "%20")), MANIFEST, {})
+    places = ", ".join(bucket.format(f"below/{name}") for name in ("another", "one%20game"))
+    with pytest.raises(ValueError, match=re.escape(f"no {MANIFEST} there: the shards are in {places}")):
+        Shards(bucket.format("below"))
 
 
 @pytest.mark.parametrize("folder", ["raw", "raw%20streets%20%231"])

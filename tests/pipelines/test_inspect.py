@@ -23,6 +23,7 @@ def test_the_table(streets, run_command, capsys):
     ):
         assert words in told
     assert result["digest"] == Shards(streets.game).manifest.digest and not result["verified"]
+    assert f"{result['digest']} (files not checked: --verify)" in told
     assert sum(result["class_shares"].values()) == pytest.approx(1)
     largest = max(result["class_shares"], key=result["class_shares"].get)
     bars = {
@@ -51,6 +52,8 @@ def test_the_contact_sheet(streets, tmp_path, run_command):
     assert 100 < road[-120:].sum() < 1000, "the legend has a swatch for the road"
     with pytest.raises(ValueError, match=r"as in sheet\.png"):
         run_command("inspect", streets.game, "--sheet", "sheet")
+    with pytest.raises(ValueError, match="^--sheet s3://…: a picture is written to this machine alone"):
+        run_command("inspect", streets.game, "--sheet", "s3://bucket/sheet.png")
 
 
 def test_a_sheet_of_one_long_name(streets, tmp_path, run_command):
@@ -67,13 +70,23 @@ def test_verify(streets, tmp_path, run_command, capsys):
     for file in Path(streets.game).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert run_command("inspect", tmp_path, "--verify")["verified"]
-    assert "every byte is as it was written" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "every byte is as it was written" in told and "not checked" not in told
     for name in (MANIFEST, "part-00000.parquet"):
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[:40] + bytes([whole[40] ^ 8]) + whole[41:])
         with pytest.raises(ValueError, match=f"{name} changed since it was written.*--overwrite"):
             run_command("inspect", tmp_path, "--verify")
         (tmp_path / name).write_bytes(whole)
+
+
+def test_all_broken_files_are_named_before_anything_is_drawn(in_files, tmp_path, run_command, capsys):
+    (in_files / "part-0.parquet").unlink()
+    cut = in_files / "part-1.parquet"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="part-0.parquet, part-1.parquet changed since .*--overwrite"):
+        run_command("inspect", in_files, "--verify", "--sheet", tmp_path / "sheet.png")
+    assert "no class" in capsys.readouterr().err and not (tmp_path / "sheet.png").exists()
 
 
 def test_other_folders(streets, tmp_path, run_command):

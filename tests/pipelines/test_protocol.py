@@ -56,6 +56,13 @@ def test_numbers_that_cant_be_are_named_before_anything_is_loaded(run_command, t
     assert not list(tmp_path.iterdir())
 
 
+def test_a_key_in_the_uri_of_shards_is_refused(streets):
+    wanted = argparse.Namespace(short_edge=[], limit=None)
+    with pytest.raises(ValueError, match="^s3://…@bucket: a key in a URI would be in logs") as error:
+        domains_of(wanted, [streets.game, "s3://KEY:hunter2/RET@bucket/streets"], parse_recipe({}))
+    assert "hunter2" not in str(error.value)
+
+
 def test_images_are_not_made_larger_than_can_be_predicted(streets):
     def domains(*short_edge: str) -> list:
         args = argparse.Namespace(short_edge=short_edge, limit=1)

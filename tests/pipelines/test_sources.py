@@ -215,3 +215,13 @@ def test_what_no_store_holds_is_not_asked_about(monkeypatch, place):
     """Arrow ends the process where it can't log into some."""
     monkeypatch.setattr(storage, "info", lambda uri: pytest.fail(uri))
     assert recorded(place) == place
+
+
+@pytest.mark.parametrize("images", ["s3://KEY:hunter2/RET@bucket/a.png", "gs://KEY:hunter2@bucket/*.png", "list.txt"])
+def test_a_key_in_a_uri_is_refused(tmp_path, monkeypatch, images):
+    """Names and records of results have the host of a URI, or the bucket."""
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("a/1.png\nhttps://me:hunter2@bucket/x.png\n")
+    with pytest.raises(ValueError, match="^(list list.txt: https|s3|gs)://…@bucket: a key in a URI") as error:
+        find(images, OUT)
+    assert "hunter2" not in str(error.value)
