@@ -52,6 +52,8 @@ def undisturbed(streets, tmp_path_factory, run_command) -> dict:
     result = run_command(*settings(streets, store))
     curve = losses_of(store, result)
     assert [step for step, _ in curve] == list(range(1, STEPS + 1))
+    kept = sorted(folder.name for folder in Path(result["run_dir"]).glob("step_*"))
+    assert kept == [f"step_{STEPS - 4:06d}", f"step_{STEPS:06d}"], "as many as train.keep_checkpoints"
     return {"losses": curve, "weights": load_file(f"{result['checkpoint']}/model.safetensors")}
 
 
@@ -77,31 +79,34 @@ def assert_whole(run_dir: Path) -> None:
         assert folder.name == f"step_{step:06d}"
 
 
-def test_a_worker_that_is_killed(streets, tmp_path, start_command, undisturbed):
-    """In the middle of a step. No MLflow server answers, and none is asked."""
-    run = start_command(*settings(streets, tmp_path), "--offline", env=NOBODY)
-    run.wait_for_checkpoint(tmp_path)
+def test_a_worker_that_is_killed_and_a_controller(streets, tmp_path, start_command, undisturbed):
+    """A worker in the middle of a step: it goes on. Then the controller, which nobody starts again: the command fails
+    in a line, its MLflow run with it, and the same command goes on. No MLflow server answers, and none is asked."""
+    validated = {"data.source_val": streets.camera, "train.validate_every": 6, "train.pictures": 0}
+    argv = [*settings(streets, tmp_path, **validated), "--name", "streets", "--offline"]
+    run = start_command(*argv, env=NOBODY)
+    run.wait_for_checkpoint(tmp_path, after=6)
     run.workers()[0].kill()
-    result = run.result()
-    assert "resuming after step" in run.said
-    assert_equal(undisturbed, tmp_path, result)
-
-
-def test_a_controller_that_is_killed(streets, tmp_path, start_command, undisturbed):
-    """Nobody starts it again: the command fails in a line, its MLflow run with it, and the same command goes on."""
-    argv = [*settings(streets, tmp_path), "--name", "streets"]
-    run = start_command(*argv)
-    run.wait_for_checkpoint(tmp_path)
+    run.wait_for("resuming after step")
+    run.wait_for("  loss ", times=run.said.count("  loss ") + 3)
     run.actors("TrainController")[0].kill()
     assert run.process.wait(timeout=200) == 1
-    (told,) = (line for line in run.said.splitlines() if line.startswith("error: "))
+    assert_the_controller_is_told_of(run.said, tmp_path)
+    run = start_command(*argv, env=NOBODY)
+    result = run.result()
+    assert "resuming after step" in run.said[run.before :]
+    assert_equal(undisturbed, tmp_path, result)
+    scores = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_metric_history(result["mlflow_run_id"], "source_mIoU")
+    assert [metric.step for metric in scores] == list(range(6, STEPS + 1, 6))
+
+
+def assert_the_controller_is_told_of(said: str, storage: Path) -> None:
+    (told,) = (line for line in said.splitlines() if line.startswith("error: "))
     assert re.match(r"error: training failed: Ray Train's controller is lost \(.+\): go on with --resume ", told)
-    assert told.endswith(f" {tmp_path / 'streets'}") and not re.search("^Traceback", run.said, re.MULTILINE)
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert told.endswith(f" {storage / 'streets'}") and not re.search("^Traceback", said, re.MULTILINE)
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     (failed,) = client.search_runs([client.get_experiment_by_name("rein").experiment_id])
     assert failed.info.status == "FAILED"
-    result = start_command(*argv).result()
-    assert_equal(undisturbed, tmp_path, result)
 
 
 def test_a_driver_that_is_killed_and_one_that_is_asked_to_stop(streets, tmp_path, start_command, undisturbed):
