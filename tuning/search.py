@@ -232,7 +232,12 @@ def _concurrent(recipe: Recipe, left: int, nodes: list[dict[str, float]]) -> int
         )
     fit = resources.runs_that_fit(recipe, nodes, gpus_per_worker)
     concurrent = min(recipe.tune.max_concurrent or fit, left)
-    resources.share(recipe, nodes, concurrent, gpus_per_worker)
+    resources.share(recipe, nodes, 1, gpus_per_worker)
+    try:
+        resources.share(recipe, nodes, concurrent, gpus_per_worker)
+    except ValueError as error:  # which names a setting of one run
+        reason = str(error).partition(": ")[2]
+        raise ValueError(f"tune.max_concurrent: {concurrent} trials at a time: {reason}") from error
     return concurrent
 
 
