@@ -123,7 +123,7 @@ def _track(
         tracker.metrics(values, tracker.next_step(f"evaluate/{name}/mPC"))
         tracker.tags({f"evaluate/{name}/corruptions": _tested(result["domains"][name])})
     tracker.text(page, f"evaluate/{PAGE}")
-    tracker.finish()
+    tracker.finish("and the scores are above: evaluate again when it answers")
 
 
 def _tested(scores: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """What an evaluation found: scores by domain and class, robustness, and each sample's counts for later comparison."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,20 @@ def resolution(domain: Domain, protocol: Protocol) -> str:
         height, width = map(int, next(iter(sizes)).split("×"))
         factor = domain.short_edge / min(height, width) if domain.short_edge else 1
         words += f", {round(width * factor)}×{round(height * factor)}"
+    elif domain.short_edge is None:
+        words += f", {_range(sizes)}"
     test = protocol.test_cfg or {"mode": "whole"}
     if test["mode"] == "slide":
         words += f", windows of {'×'.join(map(str, test['crop_size'][::-1]))}, stride {test['stride'][0]}"
     if protocol.scales != (1.0,):
         words += ", scales " + " ".join(f"{scale:g}" for scale in protocol.scales)
     return words + (", mirrored too" if protocol.flip else "")
+
+
+def _range(sizes: Iterable[str]) -> str:
+    """The least and the largest of several "height×width", by their pixels, as width×height."""
+    by_pixels = sorted((tuple(map(int, size.split("×"))) for size in sizes), key=math.prod)
+    return " to ".join(f"{width}×{height}" for height, width in (by_pixels[0], by_pixels[-1]))
 
 
 def scores_of(domain: Domain, counts: Counts, protocol: Protocol) -> dict[str, Any]:

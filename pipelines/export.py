@@ -37,9 +37,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """The command: returns the file, its bytes, its largest difference to torch and the seconds an image of both.
 
     Raises:
-        ValueError: a package is missing, no size, one that the patch does not divide, or the file computes other
-            scores; then there is no file.
+        ValueError: OUT is a URI, a package is missing, no size, one that the patch does not divide, or the file
+            computes other scores; then there is no file.
     """
+    if "://" in args.out:
+        raise ValueError(f"export {args.out}: the file is written to a folder of this machine: name one, and copy it")
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise ValueError(f"export needs {', '.join(missing)}: pip install {' '.join(_NEEDED)}")

@@ -9,6 +9,7 @@ import mlflow
 import pyarrow.fs as pafs
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from torch import nn
 
@@ -38,7 +39,7 @@ def resolve(model: str) -> Path:
 
 def pin(model: str) -> str:
     """A name of the same checkpoint for others to resolve, later and on other machines: a run trains on, and an alias
-    moves. An absolute path, a URI, `runs:/ID/model` or `models:/NAME/VERSION`.
+    moves. An absolute path, a URI, `models:/NAME/VERSION`, or `models:/ID` of a run's model.
 
     Args:
         model: as in `resolve`.
@@ -48,7 +49,9 @@ def pin(model: str) -> str:
     """
     if model.startswith("models:/") and "@" in model:
         return _version(*model.removeprefix("models:/").split("@", 1))
-    if model.startswith(("runs:/", "models:/")):
+    if model.startswith("runs:/"):
+        return _whole(*model.removeprefix("runs:/").partition("/")[::2]) or model
+    if model.startswith("models:/"):
         return model
     if storage.size(model, RECIPE) is not None:
         return absolute(model)
@@ -78,6 +81,22 @@ def _version(name: str, alias: str) -> str:
         return f"models:/{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}"
     except MlflowException as error:
         raise _unknown(f"models:/{name}@{alias}", error) from error
+
+
+def logged(run_id: str, name: str) -> list[LoggedModel]:
+    """A run's models of this name in MLflow, the newest first, half ones too: their status is not READY."""
+    client = MlflowClient()
+    experiment = client.get_run(run_id).info.experiment_id
+    return list(client.search_logged_models([experiment], f"name = '{name}' AND source_run_id = '{run_id}'"))
+
+
+def _whole(run_id: str, name: str) -> str | None:
+    """The newest of a run's models that is whole: to MLflow `runs:/ID/NAME` is the newest, be it half."""
+    try:
+        found = [model.model_id for model in logged(run_id, name) if model.status == LoggedModelStatus.READY]
+    except MlflowException as error:
+        raise _unknown(f"runs:/{run_id}/{name}", error) from error
+    return f"models:/{found[0]}" if found else None
 
 
 def _unknown(uri: str, error: Exception) -> ValueError:

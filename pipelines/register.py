@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
@@ -127,6 +128,8 @@ def check_alias(what: str, alias: str) -> None:
 
 def log_model(run_id: str, checkpoint: Path | str) -> str:
     """Logs a checkpoint as the run's pyfunc model and returns its URI, `runs:/ID/model`."""
+    for half in (each for each in models.logged(run_id, _MODEL) if each.status == LoggedModelStatus.PENDING):
+        MlflowClient().delete_logged_model(half.model_id)  # of a process that was killed: nobody else logs it now
     with _packed(Path(checkpoint)) as folder:
         _log(run_id, folder, _MODEL)
     return f"runs:/{run_id}/{_MODEL}"

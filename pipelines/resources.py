@@ -147,7 +147,8 @@ def _elastic_without(recipe: Recipe, nodes: list[dict[str, float]], concurrent: 
 def _checked(share: Resources, workers: int, nodes: list[dict[str, float]]) -> Resources:
     if share.data_cpus < 0.1 or (share.worker["CPU"] < 0.1 and not share.use_gpu):
         raise ValueError(
-            f"train.num_workers: {workers} workers are too many for {_cpus(nodes):g} CPUs: some must decode images"
+            f"train.num_workers: {workers} workers are too many for {_cpus(nodes):g} CPUs, of which some must decode "
+            "images: set fewer"
         )
     return share
 

@@ -112,12 +112,15 @@ class Tracker:
         if not self.numbers.in_vain:
             self.flush(seconds)
 
-    def finish(self) -> None:
-        """The last wait, for pictures too. The run stays open: who started it ends it."""
+    def finish(self, mend: str = "but numbers that train --resume sends") -> None:
+        """The last wait, for pictures too. The run stays open: who started it ends it.
+
+        Args:
+            mend: what is said of results that MLflow does not take by then.
+        """
         deadline = time.monotonic() + _LAST_WAIT
         if not all([sender.flush(deadline - time.monotonic()) for sender in (self.numbers, self.pictures)]):
-            lost = "the last results are lost, but numbers that train --resume sends"
-            say(f"warning: MLflow did not answer for {_LAST_WAIT} s: {lost}")
+            say(f"warning: MLflow did not answer for {_LAST_WAIT} s: the last results are lost, {mend}")
 
     def _send(self, sender: Sender, call: Callable[[], object]) -> None:
         doubts = count(1)

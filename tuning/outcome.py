@@ -8,7 +8,8 @@ import pyarrow.fs as pafs
 from mlflow import MlflowClient
 
 from datasets import storage
-from pipelines import tracking
+from datasets.sample import one_line
+from pipelines import refusals, tracking
 from pipelines.evaluation import resolution
 from pipelines.scoring import Protocol
 from pipelines.settings import Recipe
@@ -22,7 +23,7 @@ def conclude(sweep: Sweep) -> dict[str, Any]:
     """Writes `results.json`, `results.csv` and pictures, and returns what `tune` returns of them.
 
     Raises:
-        ValueError: no trial came to a validation.
+        ValueError: no trial came to a validation, or the sweep's folder takes no files.
     """
     table = results.rows(sweep)
     best = table[0]
@@ -31,12 +32,12 @@ def conclude(sweep: Sweep) -> dict[str, Any]:
     say(results.to_text(table, sweep.metric))
     objective = describe(sweep)  # opens shards, and the table is seen though their store be away
     say(f"best by {sweep.metric} ({objective['words']}; {objective['tested']}): {best['checkpoint']}")
+    if why := results.not_the_best(best):
+        say(f"warning: {why}")
     if lost := sweep.lost():
         say(f"warning: {lost}: --resume {sweep.folder} tries them again")
     found = {"best": best, "trials": table, "objective": objective}
     found |= {f"pareto_{cost}": [row["run_dir"] for row in results.pareto(table, cost)] for cost in results.COSTS}
-    tracking.log_metrics(sweep.mlflow_run_id, {f"best/{sweep.metric}": best["score"]})
-    MlflowClient().set_tag(sweep.mlflow_run_id, "tune.objective", objective["words"])
     pictures = _write(sweep, found)
     return found | {"sweep_dir": sweep.folder, "mlflow_run_id": sweep.mlflow_run_id, "pictures": pictures}
 
@@ -58,14 +59,30 @@ def _tested(recipe: Recipe, uris: list[str]) -> str:
 
 
 def _write(sweep: Sweep, found: dict[str, Any]) -> list[str]:
-    """All files, here first, as the folder may be a URI. Returns the pictures' paths or URIs."""
+    """All files, in the sweep's folder and then in MLflow. Returns the pictures' paths or URIs."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "results.json").write_bytes(storage.to_json(found))
         (folder / "results.csv").write_text(results.to_csv(found["trials"]))
         pictures = plots.draw(found["trials"], sweep.metric, folder)
-        MlflowClient().log_artifacts(sweep.mlflow_run_id, temporary, "sweep")
-        files, path = storage.filesystem(sweep.folder)
+        _copy(folder, sweep.folder)
+        with refusals.tolerated(f"the table is above, and not there: --resume {sweep.folder} logs it"):
+            _log(sweep, found, folder)
+    return [storage.join(sweep.folder, picture.name) for picture in pictures]
+
+
+def _copy(folder: Path, uri: str) -> None:
+    files, path = storage.filesystem(uri)
+    try:
         for file in sorted(folder.iterdir()):
             pafs.copy_files(str(file), f"{path}/{file.name}", destination_filesystem=files, use_threads=False)
-    return [storage.join(sweep.folder, picture.name) for picture in pictures]
+    except OSError as error:
+        reason = f"{uri}: table and pictures can't be written ({one_line(error)})"
+        raise ValueError(f"{reason}: free space or mend the store, then --resume {uri}") from error
+
+
+def _log(sweep: Sweep, found: dict[str, Any], folder: Path) -> None:
+    with refusals.at_once():
+        tracking.log_metrics(sweep.mlflow_run_id, {f"best/{sweep.metric}": found["best"]["score"]})
+        MlflowClient().set_tag(sweep.mlflow_run_id, "tune.objective", found["objective"]["words"])
+        MlflowClient().log_artifacts(sweep.mlflow_run_id, str(folder), "sweep")

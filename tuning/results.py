@@ -50,6 +50,14 @@ def _checkpoint(sweep: Sweep, record: Record) -> str | None:
     return best if storage.size(best, RECIPE) is not None else runs.last_checkpoint(folder)
 
 
+def not_the_best(row: Row) -> str | None:
+    """Why a row's checkpoint is not the one that its score is of; None if it is."""
+    if row["checkpoint"] and storage.split(row["checkpoint"])[1] == runs.BEST:
+        return None
+    has = f"and {row['checkpoint']} is its last one" if row["checkpoint"] else "and has no other"
+    return f"{row['run_dir']} lacks its best checkpoint, of step {row['best_step']}: it was killed in writing it, {has}"
+
+
 def _trained(checkpoint: str | None) -> int | None:
     values = storage.read_json(checkpoint, RECIPE) if checkpoint else None
     return (values or {}).get("provenance", {}).get("trained_parameters")

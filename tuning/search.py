@@ -232,14 +232,21 @@ def _concurrent(recipe: Recipe, left: int, nodes: list[dict[str, float]]) -> int
         )
     fit = resources.runs_that_fit(recipe, nodes, gpus_per_worker)
     concurrent = min(recipe.tune.max_concurrent or fit, left)
-    resources.share(recipe, nodes, concurrent, gpus_per_worker)
+    resources.share(recipe, nodes, 1, gpus_per_worker)
+    try:
+        resources.share(recipe, nodes, concurrent, gpus_per_worker)
+    except ValueError as error:  # which names a setting of one run
+        reason = str(error).partition(": ")[2]
+        raise ValueError(f"tune.max_concurrent: {concurrent} trials at a time: {reason}") from error
     return concurrent
 
 
 def _end_runs(sweep: Sweep) -> None:
     """Trials that were stopped leave their MLflow runs open, as their processes were killed, or failed, if in time."""
-    found = tracking.unfinished_children(sweep.mlflow_run_id)
-    for record in sweep.records.values():
-        run_id, status = sweep.mlflow_run_of(record), _ENDS.get(record.status, "KILLED")
-        if found.get(run_id, status) != status:
-            tracking.end_run(run_id, status)
+    ends = {sweep.mlflow_run_of(each): _ENDS.get(each.status, "KILLED") for each in sweep.records.values()}
+    with refusals.tolerated(f"runs of its trials may be open there: --resume {sweep.folder} ends them"):
+        with refusals.at_once():
+            found = tracking.unfinished_children(sweep.mlflow_run_id)
+        for run_id, status in ends.items():
+            if found.get(run_id, status) != status:
+                tracking.end_run(run_id, status)

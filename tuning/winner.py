@@ -12,7 +12,7 @@ from pipelines.settings import Recipe
 from pipelines.terminal import say
 from pipelines.tracking import flatten
 from pipelines.train import train
-from tuning.results import SETTINGS, Row
+from tuning.results import SETTINGS, Row, not_the_best
 from tuning.space import Draw, apply, label
 from tuning.sweep import RETRAINED, Sweep
 
@@ -42,7 +42,7 @@ def use(args: argparse.Namespace, sweep: Sweep, best: Row) -> dict[str, Any]:
     """Does what the arguments say: `retrained`, as `train` returns it, and `registered`, as `register` does.
 
     Raises:
-        ValueError: trials failed, of which one might have been better.
+        ValueError: trials failed, of which one might have been better, or the best's checkpoint is not its best.
     """
     done: dict[str, Any] = {}
     if (args.retrain or args.retrain_set or args.register) and (lost := sweep.lost()):
@@ -50,6 +50,8 @@ def use(args: argparse.Namespace, sweep: Sweep, best: Row) -> dict[str, Any]:
             f"tune: {lost}: --resume {sweep.folder} tries them again, or register the best of the others by hand: "
             f"{best['checkpoint']}"
         )
+    if args.register and not (args.retrain or args.retrain_set) and (why := not_the_best(best)):
+        raise ValueError(f"tune: {why}: add --retrain, or register what there is by hand")
     if args.retrain or args.retrain_set:
         done["retrained"] = _retrain(sweep, best, args.retrain_set)
     if args.register:

@@ -77,4 +77,6 @@ def test_mistakes_are_named(checkpoint, run_command, tmp_path):
         run_command("export", checkpoint, tmp_path / "model.onnx", "--size", "100x200", "--storage", tmp_path)
     with pytest.raises(ValueError, match="height x width"):
         run_command("export", checkpoint, tmp_path / "model.onnx", "--size", "large", "--storage", tmp_path)
+    with pytest.raises(ValueError, match="export s3://bucket/m.onnx: the file is written to a folder of this machine"):
+        run_command("export", checkpoint, "s3://bucket/m.onnx", "--size", "128x256", "--storage", tmp_path)
     assert not (tmp_path / "model.onnx").exists()

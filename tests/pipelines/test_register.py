@@ -146,3 +146,25 @@ def test_half_a_model_is_not_the_run_s(trained, monkeypatch, error):
     with pytest.raises(type(error)):
         log_model(trained.run_id, trained.steps[3])
     assert weights(trained.model) == weights(trained.steps[6])
+
+
+def test_half_a_model_of_a_process_that_was_killed_is_not_the_run_s_either(trained, tmp_path):
+    """Nobody could delete it then. The next one that is logged does."""
+    code = (
+        "import os\nfrom mlflow import MlflowClient\nfrom pipelines import tracking\n"
+        "from pipelines.register import log_model\n"
+        f"tracking.configure({str(tmp_path)!r})\n"
+        "MlflowClient.log_model_artifacts = lambda client, model_id, folder: (\n"
+        "    client.log_model_artifact(model_id, f'{folder}/MLmodel'), os._exit(9))\n"
+        f"log_model({trained.run_id!r}, {str(trained.steps[3])!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 9, done.stderr
+    half, whole = models.logged(trained.run_id, "model")
+    assert (half.status, whole.status) == ("PENDING", "READY")
+    assert models.pin(trained.model) == f"models:/{whole.model_id}"
+    assert weights(trained.model) == weights(trained.steps[6])
+    assert log_model(trained.run_id, trained.steps[3]) == trained.model
+    (latest, _) = models.logged(trained.run_id, "model")
+    assert latest.status == "READY" and models.pin(trained.model) == f"models:/{latest.model_id}"
+    assert weights(trained.model) == weights(trained.steps[3])

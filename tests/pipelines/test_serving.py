@@ -138,6 +138,18 @@ def test_what_is_within_the_bounds_is_predicted(model, kind):
             model.predict(None, pd.DataFrame({"pixels": [wrong]}))
 
 
+def test_paths_and_arrays_in_this_process(model, tmp_path):
+    """In the column of encoded images; a request holds neither."""
+    file = tmp_path / "image.png"
+    file.write_bytes(png(IMAGE))
+    answer = model.predict(None, pd.DataFrame({"image": [file, IMAGE[:40]]}))
+    assert answer["height"].tolist() == [48, 40] and model.predicted == 2
+    assert np.array_equal(serving.read_image(file, 2**20, 2**20), IMAGE)
+    assert np.array_equal(serving.read_image(IMAGE, 2**20, 2**20), IMAGE[..., ::-1]), "OpenCV's image is BGR"
+    with pytest.raises(MlflowException, match="image, row 1: .*gone.png can't be read: No such file or directory"):
+        model.predict(None, pd.DataFrame({"image": [file, tmp_path / "gone.png"]}))
+
+
 @pytest.mark.parametrize("pixels", [np.float32, np.int32])
 def test_kinds_of_pixels_that_are_not_supported(model, pixels):
     file = io.BytesIO()

@@ -142,6 +142,10 @@ def test_numbers_arrive_where_pictures_can_not(tmp_path, capsys, monkeypatch):
     assert tracker.flush(20) and len(tracker.client.get_metric_history(tracker.run_id, "loss")) == 1
     tracker.finish()
     assert "artifact store" in (told := capsys.readouterr().err) and "the last results are lost" in told
+    assert told.splitlines()[-1].endswith("lost, but numbers that train --resume sends")
+    monkeypatch.setattr(tracker_module, "_LAST_WAIT", 0.1)
+    tracker.finish("and a command without --resume says what helps it")
+    assert "the last results are lost, and a command without --resume says" in capsys.readouterr().err
 
 
 def test_what_is_logged_while_the_server_is_away_arrives_later_in_order(

@@ -10,9 +10,11 @@ from rein_core.metrics import ConfusionMeter
 CLASSES = ["road", "sidewalk", "building", "wall", "fence"]
 
 
-def test_scores_are_mmsegs():
+def scored(predicted: int, true: int) -> tuple[dict, dict, dict]:
+    """Scores of random images, of which so many classes are predicted and so many are true: ours, mmseg's, and these
+    by class."""
     rng = np.random.default_rng(0)
-    images = [(rng.integers(0, 5, (20, 30)), rng.integers(0, 5, (20, 30))) for _ in range(4)]
+    images = [(rng.integers(0, predicted, (20, 30)), rng.integers(0, true, (20, 30))) for _ in range(4)]
     metric = IoUMetric(iou_metrics=["mIoU"])
     metric.dataset_meta = {"classes": CLASSES}
     meter = ConfusionMeter(5)
@@ -24,10 +26,23 @@ def test_scores_are_mmsegs():
             [{"pred_sem_seg": {"data": torch.tensor(prediction)}, "gt_sem_seg": {"data": torch.tensor(truth)}}],
         )
     by_class = IoUMetric.total_area_to_metrics(*(sum(areas) for areas in zip(*metric.results, strict=True)))
-    theirs, ours = metric.compute_metrics(metric.results), meter.compute()
+    return meter.compute(), metric.compute_metrics(metric.results), by_class
+
+
+def test_scores_are_mmsegs():
+    ours, theirs, by_class = scored(predicted=5, true=5)
     for score in ("mIoU", "mAcc", "aAcc"):
         assert ours[score] == pytest.approx(theirs[score], abs=0.01)
     assert ours["IoU"] == pytest.approx(100 * by_class["IoU"]) and ours["Acc"] == pytest.approx(100 * by_class["Acc"])
+
+
+def test_mmseg_counts_a_class_that_is_only_predicted_as_a_zero():
+    """The fourth class of five; the fifth is nowhere, and in neither mean. Ours has no score for either."""
+    ours, theirs, by_class = scored(predicted=4, true=3)
+    assert ours["IoU"][:3] == pytest.approx(100 * by_class["IoU"][:3]) and np.isnan(ours["IoU"][3:]).all()
+    assert by_class["IoU"][3] == 0 and np.isnan(by_class["IoU"][4])
+    assert theirs["mIoU"] == pytest.approx(ours["mIoU"] * 3 / 4, abs=0.01) and ours["mIoU"] > 10
+    assert theirs["mAcc"] == pytest.approx(ours["mAcc"], abs=0.01)
 
 
 def test_a_class_that_the_truth_never_shows_has_no_score():

@@ -126,6 +126,20 @@ def test_trials_at_a_time():
     )
 
 
+def test_more_trials_at_a_time_than_fit_name_their_setting():
+    many = parse_recipe({"tune": {"max_concurrent": 40}})
+    few, of_gpus = (rf"^tune\.max_concurrent: 40 trials at a time: 40 workers {words}: set fewer" for words in (
+        "are too many for 2 CPUs, of which some must decode images", "need a GPU each, and the cluster has 2"
+    ))  # fmt: skip
+    with pytest.raises(ValueError, match=few):
+        _concurrent(many, 99, [{"CPU": 2.0}])
+    with pytest.raises(ValueError, match=of_gpus):
+        _concurrent(many, 99, [{"CPU": 64.0, "GPU": 2.0}])
+    wide = parse_recipe({"train": {"num_workers": 30, "batch_size": 30}})
+    with pytest.raises(ValueError, match=r"^train\.num_workers: 30 workers are too many"):
+        _concurrent(wide, 99, [{"CPU": 2.0}])
+
+
 def test_a_sweep_goes_on_as_it_began(swept, run_command):
     with pytest.raises(ValueError, match=r"other values of optimizer\.weight_decay"):
         run_command("tune", "--resume", swept["sweep_dir"], "--set", "optimizer.weight_decay=0.2")

@@ -163,11 +163,13 @@ def test_tune_that_fails_is_said_in_a_line_that_names_resume(on_a_disk, fill):
         search._fit(SimpleNamespace(fit=lambda: None), watch)
 
 
-def test_mlflow_that_is_away_at_the_end_is_said_in_a_line(sweep, monkeypatch):
+def test_mlflow_that_is_away_when_the_best_is_used_is_said_in_a_line(sweep, monkeypatch):
     def away(*args: object) -> None:
         raise MlflowException("API request failed\nwith many words")
 
-    monkeypatch.setattr(search, "search", away)
+    monkeypatch.setattr(search, "search", lambda _: None)
+    monkeypatch.setattr(search, "conclude", lambda _: {"best": {}})
+    monkeypatch.setattr(search.winner, "use", away)
     monkeypatch.setattr(search.tracking, "end_run", lambda *args: None)
     with pytest.raises(ValueError, match="^MLflow at [^\n]*: API request failed$"):
         search._run(SimpleNamespace(), sweep)
