@@ -219,7 +219,8 @@ def score_by_actors(
 
     nodes = live_nodes()
     cpus, threads = on_cpus(nodes, workers, 0.6)  # Ray Data needs some
-    share = {"num_gpus": 1} if any(node.get("GPU") for node in nodes) else {"num_cpus": cpus}
+    # no CPU beside a GPU, as a node may offer fewer of them: Ray Data would ask for one, and leave GPUs idle
+    share = {"num_gpus": 1, "num_cpus": 0} if any(node.get("GPU") for node in nodes) else {"num_cpus": cpus}
     tasks = [{"domain": place, "index": i} for place, domain in enumerate(domains) for i in domain.indices]
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
