@@ -13,6 +13,7 @@ import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.exceptions import RayTaskError
 
+from datasets.ahead import ahead
 from datasets.augment import Columns
 from datasets.plan import Pick, Plan
 from datasets.sample import OR_SKIP, Damaged, Sample
@@ -27,6 +28,7 @@ _TASK_BYTES = 64 << 20
 _LEAST_STORE_BYTES = 400 << 20
 _PAUSE_SECONDS = 0.05
 _SUBSTITUTES = 50  # were nine samples of ten damaged, one draw in 200 would find none
+_READS_AT_ONCE = 8  # as many as Arrow's own threads that read from a store
 
 
 Augmentation = Callable[
@@ -86,7 +88,9 @@ class Loader:
         return _stacked(rows, len(positions)) | {"position": positions}
 
     def _read(self, positions: list[int]) -> Iterator[tuple[int, list[Sample | Damaged]]]:
-        """Each position and what is stored for it."""
+        """Each position and what is stored for it: from a store while the CPU works on those before it."""
+        if any(source.remote for source in self.sources):
+            return ahead(self._found, positions, _READS_AT_ONCE)
         return ((position, self._found(position)) for position in positions)
 
     def _found(self, position: int) -> list[Sample | Damaged]:
