@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.rare_classes import RareClasses
 
-_AUGMENTATION, _RARE, _MIXING, _SOURCE, _SUBSTITUTES = range(1, 6)  # what a generator is for
+_AUGMENTATION, _RARE, _MIXING, _SOURCE, _SUBSTITUTES, _OTHERS = range(1, 7)  # what a generator is for
 _ROUND = 1000
 
 
@@ -107,13 +107,24 @@ class Plan:
         turn = turn_of_all * self.quotas[pool] + int(np.count_nonzero(order[:offset] == pool))
         return self.pools[pool].pick(turn)
 
-    def rng(self, position: int) -> np.random.Generator:
-        """The generator of this position's augmentation."""
-        return np.random.default_rng((self.seed, _AUGMENTATION, position))
+    def rng(self, position: int, part: int = 0) -> np.random.Generator:
+        """The generator of this position's augmentation; where samples are mixed, each part of it has its own."""
+        return self._generator(_AUGMENTATION, position, part)
 
-    def substitutes(self, position: int, num_samples: int, count: int) -> list[int]:
-        """Samples of a source of `num_samples`, to be tried in turn where this position's own is damaged."""
-        return np.random.default_rng((self.seed, _SUBSTITUTES, position)).integers(num_samples, size=count).tolist()
+    def others(self, position: int, num_samples: int, count: int) -> list[int]:
+        """Samples of a source of `num_samples`, to be mixed into this position's own."""
+        return self._generator(_OTHERS, position).integers(num_samples, size=count).tolist()
+
+    def substitutes(self, position: int, num_samples: int, count: int, part: int = 0) -> list[int]:
+        """Samples of a source of `num_samples`, to be tried in turn where this position's own is damaged.
+
+        Args:
+            part: 0; or 1 … where it is one of the `others`.
+        """
+        return self._generator(_SUBSTITUTES, position, part).integers(num_samples, size=count).tolist()
+
+    def _generator(self, purpose: int, position: int, part: int = 0) -> np.random.Generator:
+        return np.random.default_rng((self.seed, purpose, position, *([part] if part else [])))
 
     def positions(self, step: int, rank: int, world_size: int) -> range:
         """The positions that a rank takes at a step: a contiguous part of the step's batch, within one of equal."""

@@ -176,6 +176,11 @@ class Shards:
     def __len__(self) -> int:
         return self.manifest.samples
 
+    @property
+    def remote(self) -> bool:
+        """Whether they lie in a store, which answers after a while."""
+        return "://" in self.uri
+
     def _check_files(self) -> None:
         sizes = listing(self.uri)
         for entry in self.manifest.files:

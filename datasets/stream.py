@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import chain, zip_longest
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -13,9 +14,10 @@ import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.exceptions import RayTaskError
 
+from datasets.ahead import ahead
 from datasets.augment import Columns
 from datasets.plan import Pick, Plan
-from datasets.sample import OR_SKIP, Damaged
+from datasets.sample import OR_SKIP, Damaged, Sample
 from datasets.shards import Shards
 
 SAMPLES_PER_TASK = 64
@@ -27,6 +29,7 @@ _TASK_BYTES = 64 << 20
 _LEAST_STORE_BYTES = 400 << 20
 _PAUSE_SECONDS = 0.05
 _SUBSTITUTES = 50  # were nine samples of ten damaged, one draw in 200 would find none
+_READS_AT_ONCE = 8  # as many as Arrow's own threads that read from a store
 
 
 Augmentation = Callable[
@@ -34,6 +37,25 @@ Augmentation = Callable[
     tuple[np.ndarray, np.ndarray],
 ]
 """(image by its columns, label, generator, class that the crop should show) → image and label of one size."""
+Augmented = tuple[np.ndarray, np.ndarray]
+
+
+class Mixing(Protocol):
+    """An augmentation that puts others of its source into each sample.
+
+    Attributes:
+        others: how many.
+    """
+
+    others: int
+
+    def alone(self, image: Columns, label: np.ndarray, rng: np.random.Generator, wanted: int | None) -> Augmented:
+        """What is done to the sample, and to each of the others, before they are mixed."""
+
+    def mix(
+        self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator, others: Sequence[Augmented]
+    ) -> Augmented:
+        """The sample with the others in it."""
 
 
 class Loader:
@@ -46,9 +68,16 @@ class Loader:
     """
 
     def __init__(
-        self, sources: Sequence[Shards], plan: Plan, augment: Augmentation, first_step: int, rank: int, world_size: int
+        self,
+        sources: Sequence[Shards],
+        plan: Plan,
+        augment: Augmentation | Mixing,
+        first_step: int,
+        rank: int,
+        world_size: int,
     ):
         self.sources, self.plan, self.augment = sources, plan, augment
+        self.others = getattr(augment, "others", 0)
         self.first_step, self.rank, self.world_size = first_step, rank, world_size
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -56,40 +85,79 @@ class Loader:
         cv2.setNumThreads(1)
         steps = batch["id"] + self.first_step
         positions = np.concatenate([self.plan.positions(int(step), self.rank, self.world_size) for step in steps])
-        return _stacked(map(self.load, positions.tolist()), len(positions)) | {"position": positions}
+        rows = (self._row(position, found) for position, found in self._read(positions.tolist()))
+        return _stacked(rows, len(positions)) | {"position": positions}
+
+    def _read(self, positions: list[int]) -> Iterator[tuple[int, list[Sample | Damaged]]]:
+        """Each position and what is stored for it: from a store while the CPU works on those before it."""
+        if any(source.remote for source in self.sources):
+            return ahead(self._found, positions, _READS_AT_ONCE)
+        return ((position, self._found(position)) for position in positions)
+
+    def _found(self, position: int) -> list[Sample | Damaged]:
+        """What is stored of the sample that the plan has there, and of the others that are mixed into it."""
+        pick = self.plan.pick(position)
+        source = self.sources[pick.source]
+        indices = [pick.index, *self.plan.others(position, len(source), self.others)]
+        return [_attempt(source, index) for index in indices]
 
     def load(self, position: int) -> dict[str, np.ndarray | str]:
         """One row of a batch; a sample that is damaged is replaced by another of its source, if that skips such.
 
         Returns:
             `image` BGR uint8 [h, w, 3], `label` train ids uint8 [h, w], the sample's `name`, and `damage`: what is
-            wrong with the one that the plan has there, or "".
+            wrong with the one that the plan has there, or with others that are mixed into it, or "".
 
         Raises:
             Damaged: the sample is, and its source doesn't skip such; or all of many substitutes are, too.
         """
+        return self._row(position, self._found(position))
+
+    def _row(self, position: int, found: list[Sample | Damaged]) -> dict[str, np.ndarray | str]:
         pick = self.plan.pick(position)
+        made = [self._part(position, part, pick, each) for part, each in enumerate(found)]
+        row, *others = (row for row, _ in made)
+        if others:
+            mixed = [(other["image"], other["label"]) for other in others]
+            rng = self.plan.rng(position, len(made))
+            row["image"], row["label"] = self.augment.mix(row["image"], row["label"], rng, mixed)
+        return row | {"damage": "; ".join(damage for _, damage in made if damage)}
+
+    def _part(
+        self, position: int, part: int, pick: Pick, found: Sample | Damaged
+    ) -> tuple[dict[str, np.ndarray | str], str]:
+        """The sample itself (part 0) or one of the others, or a substitute and what is wrong with it."""
         try:
-            return self._load(pick, position) | {"damage": ""}
+            return self._augmented(position, part, found, None if part else pick.wanted), ""
         except Damaged as error:
             if not self.sources[pick.source].skip_damaged:
                 raise Damaged(f"{error}; {OR_SKIP}") from error
-            return self._substitute(pick.source, position) | {"damage": str(error)}
+            return self._substitute(position, part, self.sources[pick.source]), str(error)
 
-    def _load(self, pick: Pick, position: int) -> dict[str, np.ndarray | str]:
-        sample = self.sources[pick.source].read(pick.index)
-        image, label = self.augment(sample.columns, sample.label_ids(), self.plan.rng(position), pick.wanted)
-        return {"image": image, "label": label, "name": sample.name}
+    def _augmented(
+        self, position: int, part: int, found: Sample | Damaged, wanted: int | None = None
+    ) -> dict[str, np.ndarray | str]:
+        if isinstance(found, Damaged):
+            raise found
+        augment = self.augment.alone if self.others else self.augment
+        image, label = augment(found.columns, found.label_ids(), self.plan.rng(position, part), wanted)
+        return {"image": image, "label": label, "name": found.name}
 
-    def _substitute(self, number: int, position: int) -> dict[str, np.ndarray | str]:
-        source = self.sources[number]
-        for index in self.plan.substitutes(position, len(source), _SUBSTITUTES):
+    def _substitute(self, position: int, part: int, source: Shards) -> dict[str, np.ndarray | str]:
+        for index in self.plan.substitutes(position, len(source), _SUBSTITUTES, part):
             with suppress(Damaged):
-                return self._load(Pick(number, index), position)
+                return self._augmented(position, part, source.read(index))
         raise Damaged(
             f"shards {source.uri}: {_SUBSTITUTES} samples in a row are damaged, so hardly any can be read: "
             "ingest the data set again with --overwrite"
         )
+
+
+def _attempt(source: Shards, index: int) -> Sample | Damaged:
+    try:
+        return source.read(index)
+    except Damaged as error:
+        return error
 
 
 def _stacked(rows: Iterable[dict[str, np.ndarray | str]], count: int) -> dict[str, np.ndarray]:
@@ -112,7 +180,7 @@ def _stacked(rows: Iterable[dict[str, np.ndarray | str]], count: int) -> dict[st
 def batches(
     sources: Sequence[Shards],
     plan: Plan,
-    augment: Augmentation,
+    augment: Augmentation | Mixing,
     steps: range,
     rank: int = 0,
     world_size: int = 1,

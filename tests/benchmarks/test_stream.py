@@ -39,7 +39,7 @@ def read(monkeypatch) -> list[Path]:
 def test_another_number_of_pairs_is_other_data_for_every_loader(read, tmp_path):
     for pairs in ("3", "5", "3"):
         stream.main(["--pairs", pairs, "--work", str(tmp_path), "--rounds", "1"])
-    own = [f"{codec}-{{}}" for codec in ("raw", "zstd", "jpeg95", "original", "zstd", "jpeg95", "zstd")]
+    own = [f"{codec}-{{}}" for codec in ("raw", "zstd", "jpeg95", "original", "zstd", "jpeg95", "zstd", "jpeg95")]
     assert [uri.name for uri in read] == [name.format(pairs) for pairs in (3, 5, 3) for name in own]
     for uri in read:
         kind, pairs = uri.name.split("-")

@@ -55,6 +55,20 @@ def test_seeds_differ_and_repeat():
         assert picks(one, 0, 50) == picks(same, 0, 50) != picks(other, 0, 50)
 
 
+def test_draws_of_a_position_are_apart():
+    """Of what is mixed into it, of its substitutes and of theirs; those of the sample itself are as ever."""
+    plan = Plan.of([1000], batch_size=4, seed=7)
+    drawn = [
+        plan.others(9, 1000, 8),
+        *(plan.substitutes(9, 1000, 8, part) for part in range(3)),
+        plan.others(8, 1000, 8),
+    ]
+    assert len({tuple(draws) for draws in drawn}) == 5
+    assert plan.others(9, 1000, 3) == drawn[0][:3] and plan.substitutes(9, 1000, 8) == drawn[1]
+    values = [plan.rng(9, part).random() for part in range(3)]
+    assert len(set(values)) == 3 and values[0] == np.random.default_rng((7, 1, 9)).random()
+
+
 def test_rare_classes_are_drawn_as_often_as_daformer_says():
     """P(c) by hand for frequencies 0.9, 0.09, 0.01 and T = 0.5."""
     counts = np.array([[9000, 900, 0], [9000, 0, 100], [9000, 1800, 200]])

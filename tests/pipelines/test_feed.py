@@ -91,10 +91,11 @@ def test_mmsegs_transforms_alone(streets):
             [{"type": "Normalize", "mean": [120.0] * 3, "std": [60.0] * 3, "to_rgb": True}],
             "Normalize leaves values from -",
         ),
-        ([{"type": "RandomMosaic", "prob": 1.0}], "RandomMosaic mixes several images"),
         ([{"type": "PackSegInputs"}], "PackSegInputs leaves no img and gt_seg_map"),
         ([{"type": "CLAHE"}, {"type": "RandomRotate", "prob": 1.0, "degree": 9}, {"type": "RGB2Gray"}], None),
         ([{"type": "Resize", "scale_factor": (0.5, 0.5), "keep_ratio": False}], None),
+        ([{"type": "RandomMosaic", "prob": 2.0}], "RandomMosaic: "),
+        ([{"type": "RandomMosaic", "prob": 1.0, "img_scale": [32, 32]}], None),
     ],
 )
 def test_wrong_transforms_are_named_before_anything_starts(streets, transforms, message):
