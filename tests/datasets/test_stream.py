@@ -11,11 +11,13 @@ import psutil
 import pytest
 import ray.data
 
+from benchmarks.stream import tree_memory
 from datasets import stream
 from datasets.augment import Augment
+from datasets.codecs import encode_image, encode_label
 from datasets.plan import Plan
 from datasets.sample import Damaged
-from datasets.shards import Shards
+from datasets.shards import Manifest, Shards, write_file, write_manifest
 from datasets.stream import Loader, batches
 
 AUGMENT = Augment([64, 96], (48, 64))
@@ -81,6 +83,39 @@ def test_as_many_tasks_run_as_there_are_cpus(num_cpus, tasks):
     stream._limit(num_cpus, 64 << 20)
     room = ray.data.DataContext.get_current().execution_options.resource_limits.object_store_memory
     assert tasks * (64 << 20) < 0.75 * room <= (tasks + 1) * (64 << 20)
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path):
+    """Of all processes: 50 times the data adds footers (10 kB a sample and process), not the 225 MiB that are read."""
+    little, much = (shards_of(files, tmp_path) for files in (1, 50))
+    assert len(much) == 50 * len(little) == 2000
+    memory_of(little, 40)  # starts Ray's workers
+    before = memory_of(little, 300)
+    assert memory_of(much, 300) - before < 100 << 20
+
+
+def shards_of(files: int, folder: Path) -> Shards:
+    """So many files of 40 samples of 192 KiB, all but the first links to it."""
+    folder = folder / f"{files}"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    row = {"image": encode_image(b"", pixels, "zstd"), "label": encode_label(pixels[..., 0] % 19), "height": 256}
+    row |= {"width": 256, "name": "noise", "dataset": "noise", "split": "all", "class_pixels": [0] * 19}
+    entry = write_file(str(folder), "part-0.parquet", [row] * 40)
+    for number in range(1, files):
+        (folder / f"part-{number}.parquet").hardlink_to(folder / "part-0.parquet")
+    entries = [entry | {"file": f"part-{number}.parquet"} for number in range(files)]
+    write_manifest(str(folder), Manifest("noise", "gtav", "all", "cityscapes", entries, 40 * files, [0] * 19, {}, []))
+    return Shards(str(folder))
+
+
+def memory_of(shards: Shards, steps: int) -> float:
+    """Bytes of this process and Ray's, at the end of so many steps; the least of several looks."""
+    plan, augment, found = Plan.of([len(shards)], batch_size=4, seed=0), Augment([256], (32, 32)), []
+    for step, _ in enumerate(batches([shards], plan, augment, range(steps))):
+        if step >= steps - 40 and step % 8 == 0:
+            found.append(tree_memory(psutil.Process()))
+    return min(found)
 
 
 def test_killed_data_workers_lose_and_repeat_nothing(streets, data_workers, monkeypatch):
