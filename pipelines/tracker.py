@@ -12,12 +12,14 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 
+from datasets import storage
 from datasets.sample import one_line
 from pipelines.mistakes import Mistake
 from pipelines.refusals import UNKNOWN, at_once, refusal, without_password
 from pipelines.sender import Sender
 from pipelines.terminal import say
 
+_ANSWERED = "mlflow-answered.json"
 _LAST_WAIT = 60
 _DOUBTFUL, _TRIES = "BAD_REQUEST", 3
 """A refusal, or what MLflow's database says while it fails over: tried again so often."""
@@ -41,8 +43,17 @@ class Tracker:
         self._last: dict[str, int] = {}
         self._unsent: deque[Numbers] = deque()
 
-    def ask(self) -> None:
-        """Raises Mistake if the server does not answer here, or does not know the run."""
+    def ask_once(self, folder: str) -> None:
+        """Asks the server for the run, if none in the run's folder had an answer: later it may be away for a while.
+
+        Raises:
+            Mistake: it does not answer here, or does not know the run.
+        """
+        if storage.size(folder, _ANSWERED) is None:
+            self._ask()
+            storage.write_json(folder, _ANSWERED, {})
+
+    def _ask(self) -> None:
         try:
             with at_once():
                 self.client.get_run(self.run_id)

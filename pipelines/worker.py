@@ -16,7 +16,6 @@ import torch
 from ray.train import Checkpoint, CheckpointConsistencyMode, CheckpointUploadMode
 from safetensors import SafetensorError
 
-from datasets import storage
 from datasets.sample import one_line
 from datasets.stream import batches
 from pipelines import preemption, runs
@@ -39,7 +38,6 @@ from rein_core.ranks import any_over_ranks
 from rein_core.segmentor import start_training
 
 _FLUSH_SECONDS = 5
-_ASKED = "mlflow-answered.json"
 PHASES = ("data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint")
 
 
@@ -91,7 +89,8 @@ class Loop:
     def run(self) -> dict[str, float]:
         """Every step of the run that is left."""
         steps = range(self.first_step, self.recipe.train.steps)
-        self._ask_mlflow()
+        if self.tracker and not self.first_step:
+            self.tracker.ask_once(self.config["run_dir"])
         stream = self._stream(steps)
         self.clock = Clock()
         if self.unscored:
@@ -108,13 +107,6 @@ class Loop:
 
     def _stream(self, steps: range) -> Iterator[dict[str, np.ndarray]]:
         return batches(*self.feed, steps, self.rank, self.world_size, self.config["data_cpus"])
-
-    def _ask_mlflow(self) -> None:
-        """Once in a run: later MLflow may be away for a while, and what is logged waits for it."""
-        folder = self.config["run_dir"]
-        if self.tracker and not self.first_step and storage.size(folder, _ASKED) is None:
-            self.tracker.ask()
-            storage.write_json(folder, _ASKED, {})
 
     def _describe_vfm(self) -> None:
         report = getattr(self.segmentor.backbone, "load_report", None)

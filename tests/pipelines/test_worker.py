@@ -140,21 +140,13 @@ def test_the_driver_hears_of_a_checkpoint_before_the_long_wait_for_mlflow(monkey
     assert told[-1] == "preemption.wait_for_the_end"
 
 
-def test_mlflow_is_asked_once_in_a_run(tmp_path):
-    """It may be away when the run goes on, or when a worker is started again before the first checkpoint."""
-    loop, resumed = object.__new__(Loop), object.__new__(Loop)
-    for each, folder, step in ((loop, tmp_path / "new", 0), (resumed, tmp_path / "old", 4)):
-        folder.mkdir()
-        each.config, each.first_step = {"run_dir": str(folder)}, step
-        each.tracker = mock.Mock(**{"ask.side_effect": Mistake("MLflow is on another host")})
-        each.recipe = parse_recipe({"model": OWN})
+def test_mlflow_is_asked_at_the_start_of_a_run():
+    loop = object.__new__(Loop)
+    loop.recipe, loop.config, loop.first_step = parse_recipe({"model": OWN}), {"run_dir": "/run"}, 0
+    loop.tracker = mock.Mock(**{"ask_once.side_effect": Mistake("MLflow is on another host")})
     with pytest.raises(Mistake, match="^MLflow is on another host$"):
         loop.run()
-    loop.tracker.ask.side_effect = None
-    for _ in range(2):
-        loop._ask_mlflow()
-    resumed._ask_mlflow()
-    assert loop.tracker.ask.call_count == 2 and not resumed.tracker.ask.called
+    assert loop.tracker.ask_once.call_args.args == ("/run",)
 
 
 @pytest.mark.parametrize(
