@@ -24,7 +24,7 @@ from rein_core.checkpoint import RECIPE, WEIGHTS, read_checkpoint
 RUN_FILE = "run.json"
 BEST = "best"
 UNSCORED = "_unscored"
-"""Ends a checkpoint's name where the run was stopped before its validation was done. That comes when it goes on."""
+"""Ends the name of a checkpoint from before its step's validation, which comes first where a run goes on from it."""
 _LOCK = "train.lock"
 MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
 MAY_CHANGE += ("train.max_failures", "train.checkpoint_every", "train.keep_checkpoints", "train.pictures")

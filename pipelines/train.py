@@ -133,7 +133,10 @@ def _run_config(run: Run, callbacks: list[UserCallback]) -> RunConfig:
     return RunConfig(
         **run.storage_arguments(),
         failure_config=FailureConfig(max_failures=run.recipe.train.max_failures),
-        checkpoint_config=CheckpointConfig(num_to_keep=run.recipe.train.keep_checkpoints),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=run.recipe.train.keep_checkpoints,
+            checkpoint_score_attribute="done",  # those from before a validation go first, then the oldest
+        ),
         callbacks=[*callbacks, StopAtMistakes()],
         logging_config=LoggingConfig(log_level="WARNING"),
     )
@@ -227,6 +230,7 @@ def _kind_of(error: Exception) -> type[ValueError]:
 
 def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) -> dict[str, Any]:
     metrics = dict(result.metrics or {})
+    metrics.pop("done", None)
     phases = metrics.pop("seconds", {})
     total = sum(phases.values()) or 1.0
     say(

@@ -144,10 +144,15 @@ class Loop:
             self.journal.write(step, parts, self.clock, self.state.metrics())
 
     def _close(self, step: int) -> None:
-        """What is due after a step: a validation, a checkpoint, and the end if someone asks for it."""
-        unscored = not self._validate(step)
-        stopping = unscored or self._asked_to_stop(step)
-        self._checkpoint(step, stopping, unscored)
+        """What is due after a step: a validation and a checkpoint, and the end if someone asks for it.
+
+        Before the validation, which may take long, is a checkpoint too."""
+        if self.recipe.validates_after(step) and not (self.unscored and step == self.first_step):
+            self._checkpoint(step, unscored=True)
+        scored = self._validate(step)
+        stopping = not scored or self._asked_to_stop(step)
+        if scored:
+            self._checkpoint(step, stopping)
         if stopping:
             self._stop(step)
 
@@ -211,12 +216,13 @@ class Loop:
         skipped = self.journal.all_skipped(self.device)
         if self.tracker:
             self.tracker.catch_up(_FLUSH_SECONDS)  # what waits longer is in the checkpoint
-        metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total)}
+        metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total), "done": not unscored}
+        at_once = step == train.steps and not unscored
         ray.train.report(
             metrics,
             checkpoint=self._save(step, skipped) if self.rank == 0 else None,
             checkpoint_dir_name=runs.step_name(step) + (runs.UNSCORED if unscored else ""),
-            checkpoint_upload_mode=CheckpointUploadMode.SYNC if step == train.steps else CheckpointUploadMode.ASYNC,
+            checkpoint_upload_mode=CheckpointUploadMode.SYNC if at_once else CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
             checkpoint_upload_fn=self._upload,
         )

@@ -149,6 +149,24 @@ def test_mlflow_is_asked_at_the_start_of_a_run():
     assert loop.tracker.ask_once.call_args.args == ("/run",)
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_weights_are_saved_before_a_validation(monkeypatch, resumed):
+    """Not again where the run goes on from them; a stop in the midst of it has them too."""
+    train = {"steps": 9, "validate_every": 2, "checkpoint_every": 3}
+    for scored, saved in ((True, ["step_000004"]), (False, [])):
+        loop, report = object.__new__(Loop), mock.Mock()
+        loop.recipe = parse_recipe({"model": OWN, "train": train, "data": {"val": "/nowhere"}})
+        loop.unscored, loop.first_step, loop.rank, loop.tracker, loop.metrics = resumed, 4, 1, None, {"mIoU": 5.0}
+        loop.journal, loop.state, loop.clock, loop.device = mock.Mock(), mock.Mock(), Clock(), torch.device("cpu")
+        loop._validate, loop._asked_to_stop, loop._stop = lambda _, s=scored: s, lambda _: False, mock.Mock()
+        monkeypatch.setattr(worker.ray.train, "report", report)
+        loop._close(4)
+        names = [call.kwargs["checkpoint_dir_name"] for call in report.call_args_list]
+        assert names == ([] if resumed else ["step_000004_unscored"]) + saved
+        assert [call.args[0]["done"] for call in report.call_args_list] == ["_un" not in name for name in names]
+        assert loop._stop.called == (not scored)
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
