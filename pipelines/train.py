@@ -89,7 +89,7 @@ def train(
             it would fail again.
     """
     tracking.configure(**tracking.place(recipe))
-    provenance = check_inputs(recipe)
+    provenance = check_inputs(recipe, is_new=run is None)
     connect()
     share = resources.share(recipe, live_nodes(), concurrent, gpus_per_worker)
     if concurrent == 1 and not share.use_gpu:
@@ -147,9 +147,12 @@ def _num_workers(recipe: Recipe) -> int | tuple[int, int]:
     return (least, most) if least else most
 
 
-def check_inputs(recipe: Recipe) -> dict[str, Any]:
+def check_inputs(recipe: Recipe, is_new: bool = True) -> dict[str, Any]:
     """Opens the shards, builds the model, predicts once and reads what is validated on, so that bad input fails here
     and not on a cluster.
+
+    Args:
+        is_new: whether the run is about to begin; one that goes on has read what is validated on.
 
     Returns:
         What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.
@@ -163,8 +166,9 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
     check_window(segmentor, recipe)
-    check_samples(recipe, "data.val", unseen)
-    check_samples(recipe, "data.source_val", held_out)
+    if is_new:
+        check_samples(recipe, "data.val", unseen)
+        check_samples(recipe, "data.source_val", held_out)
     digests = {each.uri: each.manifest.digest for each in trained_on + unseen + held_out}
     origin = {"commit": checkout.commit(), "seed": recipe.seed, "shards": digests}
     return origin | {"trained_parameters": trained}
