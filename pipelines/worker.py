@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 
 from datasets.sample import one_line
 from datasets.stream import batches
-from pipelines import preemption, runs
+from pipelines import preemption, runs, scratch
 from pipelines.batch import ids_of, split, to_mmseg
 from pipelines.clock import Clock
 from pipelines.feed import build_feed
@@ -77,6 +76,8 @@ class Loop:
         self.segmentor = build_for_training(recipe).to(self.device)
         self.state = TrainerState(self.segmentor, recipe, self.device)
         self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
+        if self.tracker:
+            scratch.clear(self.tracker.run_id)
         self._describe_vfm()
         self.first_step, self.unscored = self._resume()
         self.feed = build_feed(recipe)
@@ -144,9 +145,7 @@ class Loop:
             self.journal.write(step, parts, self.clock, self.state.metrics())
 
     def _close(self, step: int) -> None:
-        """What is due after a step: a validation and a checkpoint, and the end if someone asks for it.
-
-        Before the validation, which may take long, is a checkpoint too."""
+        """What is due after a step: a checkpoint before and after a validation, and the end if someone asks for it."""
         if self.recipe.validates_after(step) and not (self.unscored and step == self.first_step):
             self._checkpoint(step, unscored=True)
         scored = self._validate(step)
@@ -233,7 +232,7 @@ class Loop:
         self.state.check(step)
 
     def _save(self, step: int, skipped: int) -> Checkpoint:
-        folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
+        folder = scratch.new_folder(self.config["provenance"]["mlflow_run_id"])
         provenance = self.config["provenance"] | {"step": step} | self._score(step)
         try:
             with self.state.averaged():

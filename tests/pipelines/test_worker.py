@@ -83,7 +83,7 @@ def test_checkpoints_become_the_best_one_after_the_other(monkeypatch):
 def test_a_checkpoint_that_does_not_fit_leaves_the_room_that_it_took(small_disk, fill, monkeypatch):
     loop, disk = object.__new__(Loop), small_disk(1)
     filler = fill(disk)
-    loop.recipe, loop.config = parse_recipe({"model": OWN}), {"provenance": {}}
+    loop.recipe, loop.config = parse_recipe({"model": OWN}), {"provenance": {"mlflow_run_id": "0"}}
     loop.metrics, loop.segmentor, loop.tracker = {}, build_segmentor(OWN), mock.Mock(**{"unsent.return_value": []})
     loop.state = TrainerState(loop.segmentor, loop.recipe, torch.device("cpu"))
     monkeypatch.setattr("tempfile.tempdir", str(disk))
