@@ -51,9 +51,9 @@ def wait_for_cpus(cpus: float) -> None:
     """Until so many are free on the cluster: a run whose workers are placed between another's workers and its decoding
     could leave neither a CPU that decodes."""
     told = False
-    while ray.available_resources().get("CPU", 0.0) < cpus - _ROUNDING:
+    while (free := ray.available_resources().get("CPU", 0.0)) < cpus - _ROUNDING:
         if not told:
-            say(f"waiting for {cpus:g} CPUs: other work on this cluster holds too many")
+            say(f"waiting for {cpus:g} CPUs, {free:g} are free: other work on this cluster holds too many")
         told = True
         time.sleep(1)
 

@@ -10,7 +10,7 @@ from pipelines.mistakes import Diverged
 from pipelines.settings import Recipe
 from pipelines.terminal import duration, say
 from pipelines.tracker import Tracker
-from rein_core.ranks import from_all_ranks, mean_over_ranks, min_over_ranks, sum_over_ranks
+from rein_core.ranks import from_all_ranks, max_over_ranks, mean_over_ranks, min_over_ranks, sum_over_ranks
 
 _BETWEEN_STEPS = ("validation", "checkpoint")
 
@@ -94,16 +94,16 @@ class Journal:
         losses = torch.stack([torch.stack(list(part.values())) for part in parts]).mean(dim=0)
         means = mean_over_ranks(losses).tolist()
         skipped = {"skipped_samples": self.all_skipped(losses.device)} if self.skips else {}
+        recent = clock.take_recent(but=_BETWEEN_STEPS if step == self.settings.steps else ())
+        in_steps = max(sum(seconds for phase, seconds in recent.items() if phase not in _BETWEEN_STEPS), 1e-9)
+        waited = float(max_over_ranks(torch.tensor(recent.get("data", 0.0) / in_steps, device=losses.device)))
         if not self.tracker:
             return
         values = {name: mean for name, mean in zip(parts[0], means, strict=True) if not _of_a_layer(name)}
-        recent = clock.take_recent(but=_BETWEEN_STEPS if step == self.settings.steps else ())
-        in_steps = max(sum(seconds for phase, seconds in recent.items() if phase not in _BETWEEN_STEPS), 1e-9)
         speed = self.settings.batch_size * self._steps_since_last(step) / in_steps
         numbers = {"images_per_second": speed, "memory_gib": _peak_memory()}
         self.tracker.metrics(values | _times(recent) | state | numbers | skipped, step)
         left = (self.settings.steps - step) * self.settings.batch_size / speed
-        waited = recent.get("data", 0.0) / in_steps
         say(
             f"step {step}/{self.settings.steps}  loss {values['loss']:.2f}  lr {state['lr']:.1e}  "
             f"{speed:.2f} images/s  waiting for data {waited:.0%}  left {duration(left)}"

@@ -89,10 +89,14 @@ def on_sigterm(folder: str, last_step: int, end: Callable[[], None]) -> Iterator
 
 
 @contextmanager
-def killed_if_interrupted(run_id: str) -> Iterator[None]:
-    """Inside of this Ctrl-C, of which Ray makes a SystemExit while it trains, ends the MLflow run as KILLED."""
+def ends_unfinished(run_id: str) -> Iterator[None]:
+    """Inside of this any error ends the MLflow run as FAILED; Ctrl-C, of which Ray makes a SystemExit while it trains,
+    as KILLED."""
     try:
         yield
+    except Exception:
+        tracking.end_run(run_id, "FAILED")
+        raise
     except (KeyboardInterrupt, SystemExit) as stop:
         if getattr(stop, "code", None) == EXIT_CODE:  # of SIGTERM, which has ended it
             raise

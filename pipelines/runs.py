@@ -4,7 +4,8 @@ import json
 import math
 import os
 import time
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from rein_core.checkpoint import RECIPE, WEIGHTS, read_checkpoint
 RUN_FILE = "run.json"
 BEST = "best"
 UNSCORED = "_unscored"
-"""Ends a checkpoint's name where the run was stopped before its validation was done. That comes when it goes on."""
+"""Ends the name of a checkpoint from before its step's validation, which comes first where a run goes on from it."""
 _LOCK = "train.lock"
 MAY_CHANGE = ("train.num_workers", "train.min_workers", "train.regrow_seconds", "train.use_gpu", "train.log_every")
-MAY_CHANGE += ("train.max_failures", "data.cpus_per_worker", "data.skip_damaged", "tracking", "tune")
+MAY_CHANGE += ("train.max_failures", "train.checkpoint_every", "train.keep_checkpoints", "train.pictures")
+MAY_CHANGE += ("data.cpus_per_worker", "data.skip_damaged", "tracking", "tune")
 """Beginnings of the settings that a run which goes on may have other values of."""
 
 
@@ -60,11 +62,13 @@ class Run:
         name = name or f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder = storage.join(recipe.tracking.storage, name)
         files, path = storage.filesystem(folder)
+        made_here = files.get_file_info(path).type == pafs.FileType.NotFound
         files.create_dir(path)
         with alone(folder):
             if storage.size(folder, RUN_FILE) is not None:
                 raise ValueError(f"{folder} is another run's: the same --name goes on with it, if no one else is at it")
-            run_id = tracking.create_run(name, recipe, parent_run_id)
+            with _unmade_by_errors(folder) if made_here else nullcontext():
+                run_id = tracking.create_run(name, recipe, parent_run_id)
             storage.write_json(folder, RUN_FILE, {"recipe": recipe.model_dump(mode="json"), "mlflow_run_id": run_id})
         return cls(folder, recipe, run_id)
 
@@ -115,6 +119,19 @@ def alone(folder: str) -> AbstractContextManager[None]:
     return locked(folder, _LOCK, refusal)
 
 
+@contextmanager
+def _unmade_by_errors(folder: str) -> Iterator[None]:
+    """Inside of this an error removes a local folder in which nothing is but the lock; only in `alone`."""
+    try:
+        yield
+    except Exception:
+        if "://" not in folder:
+            Path(folder, _LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # it has more in it
+                Path(folder).rmdir()
+        raise
+
+
 def check_seen(folder: str) -> None:
     """For workers. Raises ValueError if the run in this folder is not seen from here."""
     if storage.size(folder, RUN_FILE) is None:
@@ -129,9 +146,13 @@ def step_name(step: int) -> str:
     return f"step_{step:06d}"
 
 
-def last_checkpoint(folder: str) -> str | None:
-    """The last committed checkpoint of the run in this folder, which is its path or URI; None if there is none."""
-    result = _result(folder)
+def last_checkpoint(folder: str, patience_seconds: float | None = None) -> str | None:
+    """The last committed checkpoint of the run in this folder, which is its path or URI; None if there is none.
+
+    Args:
+        patience_seconds: how long a store that is away is waited for; None: not at all.
+    """
+    result = _result(folder, patience_seconds)
     return result and result.checkpoint and storage.join(folder, result.checkpoint.path.rsplit("/", 1)[-1])
 
 
@@ -142,8 +163,8 @@ def reports(folder: str) -> list[dict[str, Any]]:
     return sorted((metrics for _, metrics in kept), key=lambda metrics: metrics["step"])
 
 
-def _result(folder: str) -> Result | None:
-    files, path = storage.filesystem(folder)
+def _result(folder: str, patience_seconds: float | None = None) -> Result | None:
+    files, path = storage.filesystem(folder) if patience_seconds is None else _patient(folder, patience_seconds)
     try:
         return Result.from_path(path, storage_filesystem=files)
     except RuntimeError:

@@ -12,10 +12,14 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 
-from pipelines.refusals import UNKNOWN, refusal, without_password
+from datasets import storage
+from datasets.sample import one_line
+from pipelines.mistakes import Mistake
+from pipelines.refusals import UNKNOWN, at_once, refusal, without_password
 from pipelines.sender import Sender
 from pipelines.terminal import say
 
+_ANSWERED = "mlflow-answered.json"
 _LAST_WAIT = 60
 _DOUBTFUL, _TRIES = "BAD_REQUEST", 3
 """A refusal, or what MLflow's database says while it fails over: tried again so often."""
@@ -38,6 +42,27 @@ class Tracker:
         self.pictures = Sender(f"MLflow's artifact store at {self.address}")
         self._last: dict[str, int] = {}
         self._unsent: deque[Numbers] = deque()
+
+    def ask_once(self, folder: str) -> None:
+        """Asks the server for the run, if none in the run's folder had an answer: later it may be away for a while.
+
+        Raises:
+            Mistake: it does not answer here, or does not know the run.
+        """
+        if storage.size(folder, _ANSWERED) is None:
+            self._ask()
+            storage.write_json(folder, _ANSWERED, {})
+
+    def _ask(self) -> None:
+        try:
+            with at_once():
+                self.client.get_run(self.run_id)
+        except MlflowException as error:
+            raise Mistake(
+                f"MLflow at {self.address}, which this command reaches, can't be used on a worker's node "
+                f"({refusal(error, self.address) or one_line(error)}): set MLFLOW_TRACKING_URI to a host that all "
+                "nodes reach, or train --offline into storage that all nodes see"
+            ) from error
 
     def metrics(self, values: dict[str, float], step: int, now: int | None = None) -> None:
         """Numbers at a step, and in milliseconds since 1970 when they were measured."""

@@ -189,9 +189,9 @@ def reopen_run(run_id: str) -> None:
     Nobody else may be at it: `runs.alone`. Raises ValueError if the server refuses it or does not answer.
     """
     with asking():
-        MlflowClient().update_run(run_id, status="RUNNING")
         for name, value in (_job() | _resumed(run_id)).items():
             MlflowClient().set_tag(run_id, name, value)
+        MlflowClient().update_run(run_id, status="RUNNING")  # last, as no one would end a run that could not go on
 
 
 def _resumed(run_id: str) -> dict[str, str]:

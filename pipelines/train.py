@@ -89,7 +89,7 @@ def train(
             it would fail again.
     """
     tracking.configure(**tracking.place(recipe))
-    provenance = check_inputs(recipe)
+    provenance = check_inputs(recipe, is_new=run is None)
     connect()
     share = resources.share(recipe, live_nodes(), concurrent, gpus_per_worker)
     if concurrent == 1 and not share.use_gpu:
@@ -106,28 +106,40 @@ def train(
         "run_dir": run.folder,
     }
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a run's start and end wait for several of them
-    trainer = TorchTrainer(
-        worker,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(
-            num_workers=_num_workers(recipe),
-            elastic_resize_monitor_interval_s=recipe.train.regrow_seconds,
-            use_gpu=share.use_gpu,
-            resources_per_worker=share.worker,
-            placement_strategy="PACK" if share.use_gpu else "SPREAD",  # CPU workers want a node's memory each
-        ),
-        run_config=RunConfig(
-            **run.storage_arguments(),
-            failure_config=FailureConfig(max_failures=recipe.train.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.keep_checkpoints),
-            callbacks=[*(callbacks or []), StopAtMistakes()],
-            logging_config=LoggingConfig(log_level="WARNING"),
-        ),
-    )
-    with alone(run.folder), preemption.killed_if_interrupted(run.mlflow_run_id):
+    with alone(run.folder):
         run.go_on()
-        result = _fit(trainer, run)
-        return _report(run, result, time.time() - started, log_last)
+        with preemption.ends_unfinished(run.mlflow_run_id):
+            trainer = TorchTrainer(
+                worker,
+                train_loop_config=config,
+                scaling_config=_scaling(recipe, share),
+                run_config=_run_config(run, callbacks or []),
+            )
+            result = _fit(trainer, run)
+            return _report(run, result, time.time() - started, log_last)
+
+
+def _scaling(recipe: Recipe, share: resources.Resources) -> ScalingConfig:
+    return ScalingConfig(
+        num_workers=_num_workers(recipe),
+        elastic_resize_monitor_interval_s=recipe.train.regrow_seconds,
+        use_gpu=share.use_gpu,
+        resources_per_worker=share.worker,
+        placement_strategy="PACK" if share.use_gpu else "SPREAD",  # CPU workers want a node's memory each
+    )
+
+
+def _run_config(run: Run, callbacks: list[UserCallback]) -> RunConfig:
+    return RunConfig(
+        **run.storage_arguments(),
+        failure_config=FailureConfig(max_failures=run.recipe.train.max_failures),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=run.recipe.train.keep_checkpoints,
+            checkpoint_score_attribute="done",  # those from before a validation go first, then the oldest
+        ),
+        callbacks=[*callbacks, StopAtMistakes()],
+        logging_config=LoggingConfig(log_level="WARNING"),
+    )
 
 
 def _num_workers(recipe: Recipe) -> int | tuple[int, int]:
@@ -135,9 +147,12 @@ def _num_workers(recipe: Recipe) -> int | tuple[int, int]:
     return (least, most) if least else most
 
 
-def check_inputs(recipe: Recipe) -> dict[str, Any]:
+def check_inputs(recipe: Recipe, is_new: bool = True) -> dict[str, Any]:
     """Opens the shards, builds the model, predicts once and reads what is validated on, so that bad input fails here
     and not on a cluster.
+
+    Args:
+        is_new: whether the run is about to begin; one that goes on has read what is validated on.
 
     Returns:
         What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.
@@ -151,8 +166,9 @@ def check_inputs(recipe: Recipe) -> dict[str, Any]:
     total = sum(p.numel() for p in segmentor.parameters())
     say(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
     check_window(segmentor, recipe)
-    check_samples(recipe, "data.val", unseen)
-    check_samples(recipe, "data.source_val", held_out)
+    if is_new:
+        check_samples(recipe, "data.val", unseen)
+        check_samples(recipe, "data.source_val", held_out)
     digests = {each.uri: each.manifest.digest for each in trained_on + unseen + held_out}
     origin = {"commit": checkout.commit(), "seed": recipe.seed, "shards": digests}
     return origin | {"trained_parameters": trained}
@@ -196,12 +212,10 @@ def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
         with preemption.on_sigterm(run.folder, run.recipe.train.steps, end):
             result = trainer.fit()
     except TrainingFailedError as error:
-        tracking.end_run(run.mlflow_run_id, "FAILED")
         reasons = getattr(error, "worker_failures", None) or {0: error}
         reason = str(next(iter(reasons.values()))).strip().splitlines()[-1]
         raise _kind_of(error)(f"training failed: {reason} (go on with --resume {run.folder})") from error
     except RayActorError as error:
-        tracking.end_run(run.mlflow_run_id, "FAILED")
         raise ValueError(
             f"training failed: Ray Train's controller is lost ({str(error).strip().splitlines()[0]}): go on with "
             f"--resume {run.folder}"
@@ -220,13 +234,15 @@ def _kind_of(error: Exception) -> type[ValueError]:
 
 def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) -> dict[str, Any]:
     metrics = dict(result.metrics or {})
+    metrics.pop("done", None)
     phases = metrics.pop("seconds", {})
     total = sum(phases.values()) or 1.0
     say(
         "where the time went: "
         + ", ".join(f"{p} {phases[p]:.1f} s ({phases[p] / total:.0%})" for p in PHASES if p in phases)
     )
-    checkpoint = last_checkpoint(run.folder)
+    checkpoint = last_checkpoint(run.folder, run.recipe.tracking.patience_seconds)
+    best = _best(run)
     model = _log_model(run, models.resolve(checkpoint)) if log_last else None
     tracking.end_run(run.mlflow_run_id, "FINISHED")
     say(f"done in {duration(seconds)}: {checkpoint}")
@@ -235,7 +251,7 @@ def _report(run: Run, result: ray.train.Result, seconds: float, log_last: bool) 
         "checkpoint": checkpoint,
         "mlflow_run_id": run.mlflow_run_id,
         "model": model,
-        "best": _best(run),
+        "best": best,
         "metrics": metrics,
         "phases": phases,
         "seconds": round(seconds, 1),

@@ -86,7 +86,8 @@ def validate(
         meter.counts.copy_(sum_over_ranks(meter.counts.to(device)))
         metrics |= flat_metrics("val", domain.name, summarize(meter, domain.space))
         if tracker:
-            _draw(segmentor, domain, evenly_spread(len(domain.shards), recipe.train.pictures), step, tracker)
+            shown = evenly_spread(len(domain.shards), recipe.train.pictures)
+            _draw(segmentor, domain, shown, step, tracker, stopping)
     scores, targets = [metrics[f"val/{domain.name}/mIoU"] for domain in domains], len(recipe.data.val)
     parts = {"mIoU": scores[:targets], "source_mIoU": scores[targets:]}
     metrics |= {name: float(np.mean(values)) for name, values in parts.items() if values}
@@ -107,9 +108,18 @@ def meter_of_samples(
     return meter
 
 
-def _draw(segmentor: nn.Module, domain: Domain, indices: list[int], step: int, tracker: Tracker) -> None:
-    """The same samples every time, so that one sees them change."""
+def _draw(
+    segmentor: nn.Module,
+    domain: Domain,
+    indices: list[int],
+    step: int,
+    tracker: Tracker,
+    stopping: Callable[[], bool],
+) -> None:
+    """The same samples every time, so that one sees them change; no more where the run should stop."""
     for _, (name, image, truth) in ahead(domain.sample, indices):
+        if stopping():
+            break
         prediction, _ = Protocol().predict(segmentor, image, domain)
         shown = panel(image, truth, prediction, domain.space)
         tracker.picture(shown, f"val/{domain.name}/{name.replace('/', '_')}/{step:06d}.png")

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 
 from datasets.sample import one_line
 from datasets.stream import batches
-from pipelines import preemption, runs
+from pipelines import preemption, runs, scratch
 from pipelines.batch import ids_of, split, to_mmseg
 from pipelines.clock import Clock
 from pipelines.feed import build_feed
@@ -77,6 +76,8 @@ class Loop:
         self.segmentor = build_for_training(recipe).to(self.device)
         self.state = TrainerState(self.segmentor, recipe, self.device)
         self.tracker = Tracker(**config["tracking"]) if self.rank == 0 else None
+        if self.tracker:
+            scratch.clear(self.tracker.run_id)
         self._describe_vfm()
         self.first_step, self.unscored = self._resume()
         self.feed = build_feed(recipe)
@@ -89,6 +90,8 @@ class Loop:
     def run(self) -> dict[str, float]:
         """Every step of the run that is left."""
         steps = range(self.first_step, self.recipe.train.steps)
+        if self.tracker and not self.first_step:
+            self.tracker.ask_once(self.config["run_dir"])
         stream = self._stream(steps)
         self.clock = Clock()
         if self.unscored:
@@ -142,10 +145,13 @@ class Loop:
             self.journal.write(step, parts, self.clock, self.state.metrics())
 
     def _close(self, step: int) -> None:
-        """What is due after a step: a validation, a checkpoint, and the end if someone asks for it."""
-        unscored = not self._validate(step)
-        stopping = unscored or self._asked_to_stop(step)
-        self._checkpoint(step, stopping, unscored)
+        """What is due after a step: a checkpoint before and after a validation, and the end if someone asks for it."""
+        if self.recipe.validates_after(step) and not (self.unscored and step == self.first_step):
+            self._checkpoint(step, unscored=True)
+        scored = self._validate(step)
+        stopping = not scored or self._asked_to_stop(step)
+        if scored:
+            self._checkpoint(step, stopping)
         if stopping:
             self._stop(step)
 
@@ -209,12 +215,13 @@ class Loop:
         skipped = self.journal.all_skipped(self.device)
         if self.tracker:
             self.tracker.catch_up(_FLUSH_SECONDS)  # what waits longer is in the checkpoint
-        metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total)}
+        metrics = self.metrics | {"step": step, "seconds": dict(self.clock.total), "done": not unscored}
+        at_once = step == train.steps and not unscored
         ray.train.report(
             metrics,
             checkpoint=self._save(step, skipped) if self.rank == 0 else None,
             checkpoint_dir_name=runs.step_name(step) + (runs.UNSCORED if unscored else ""),
-            checkpoint_upload_mode=CheckpointUploadMode.SYNC if step == train.steps else CheckpointUploadMode.ASYNC,
+            checkpoint_upload_mode=CheckpointUploadMode.SYNC if at_once else CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
             checkpoint_upload_fn=self._upload,
         )
@@ -225,7 +232,7 @@ class Loop:
         self.state.check(step)
 
     def _save(self, step: int, skipped: int) -> Checkpoint:
-        folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
+        folder = scratch.new_folder(self.config["provenance"]["mlflow_run_id"])
         provenance = self.config["provenance"] | {"step": step} | self._score(step)
         try:
             with self.state.averaged():

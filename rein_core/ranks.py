@@ -27,6 +27,11 @@ def min_over_ranks(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
+def max_over_ranks(value: torch.Tensor) -> torch.Tensor:
+    """The maximum over all ranks, which must all call this; the value itself where there is one rank."""
+    return -min_over_ranks(-value)
+
+
 def any_over_ranks(asked: bool, device: torch.device) -> bool:
     """Whether any rank asks for something, the same on all, which must all call this. A rank alone doesn't wait for its
     device."""

@@ -132,6 +132,7 @@ def test_the_job_trains_and_takes_its_cluster_down():
     settings = load_recipe(recipe, options[1::2])
     gpu_pods, cpu_pods = (group["minReplicas"] for group in job["rayClusterSpec"]["workerGroupSpecs"])
     assert settings.train.num_workers == gpu_pods and cpu_pods > 0
+    assert (settings.train.checkpoint_every, settings.train.max_failures) == (500, 100)  # pods may be of spot nodes
     paths = [*settings.data.train, *settings.data.val, settings.tracking.storage, settings.model.vfm.weights]
     assert all(path.startswith("/shared/") for path in paths)
 
@@ -147,7 +148,7 @@ def test_every_ray_pod_reaches_mlflow():
 
 def test_a_job_that_is_stopped_has_the_time_for_a_checkpoint():
     (value,) = (one["value"] for one in container("head")["env"] if one["name"] == "RAY_JOB_STOP_WAIT_TIME_S")
-    assert int(value) > preemption._PATIENCE
+    assert int(value) >= preemption._PATIENCE + 90  # then it ends the MLflow run, which may be away
 
 
 def test_mlflow_takes_the_servers_options():

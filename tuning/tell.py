@@ -79,8 +79,8 @@ class Tell(TuneReportCallback):
         """In Train's controller, after each checkpoint."""
         values = metrics[0]
         self.pace.note(values["step"], values["seconds"])
-        if not self.recipe.validates_after(values["step"]):
-            return  # a checkpoint between validations repeats the last one's scores
+        if not (values.get("done", True) and self.recipe.validates_after(values["step"])):
+            return  # a checkpoint between validations, or before one, repeats the last one's scores
         result, pace = scores(values), self.pace.take()
         result |= {} if pace is None else {"step_seconds": pace}
         super().after_report(run_context, [result], checkpoint)

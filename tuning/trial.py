@@ -126,7 +126,11 @@ def earlier(run: Run | None, history: list[dict[str, Any]]) -> list[dict[str, An
     """Validations of a run that goes on, those marked that Tune had before. The last checkpoint may be none of them."""
     told = history[-1]["step"] if history else 0
     kept = reports(run.folder) if run else []
-    untold = [metrics for metrics in kept if metrics["step"] > told and run.recipe.validates_after(metrics["step"])]
+    untold = [
+        metrics
+        for metrics in kept
+        if metrics["step"] > told and metrics.get("done", True) and run.recipe.validates_after(metrics["step"])
+    ]
     return [result | {AGAIN: True} for result in history] + [scores(metrics) for metrics in untold]
 
 

@@ -28,7 +28,7 @@ TYPED = ("RAY_AUTH_MODE", "RAY_JOB_STOP_WAIT_TIME_S")
 def head(free_port):
     """A Ray head of its own; its processes, and only they, are ended."""
     dashboard, gcs = free_port(), free_port()
-    env = os.environ | {"RAY_DEDUP_LOGS": "0", "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_WAIT_TIME_S": "150"}
+    env = os.environ | {"RAY_DEDUP_LOGS": "0", "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_WAIT_TIME_S": "240"}
     env["PATH"] = f"{BIN}:{env['PATH']}"
     env.pop("RAY_ADDRESS", None)
     with tempfile.TemporaryDirectory(prefix="ray") as temp:

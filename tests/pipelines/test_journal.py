@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import torch
 import torch.distributed as dist
@@ -78,20 +79,29 @@ OF_BOTH_RANKS = [
 """Losses by rank, of which one has it first, both have it at once, or none; and what is said."""
 
 
+def tell(rank: int) -> None:
+    """A step's line. The second rank waits for data, and the first one for the second."""
+    journal, clock = Journal(parse_recipe({"train": TRAIN}), None if rank else Mock(), first_step=0), Clock()
+    clock.recent |= {"data": 6.0, "backward": 4.0} if rank else {"data": 1.0, "backward": 9.0}
+    journal.write(10, [{"loss": torch.tensor(1.0)}], clock, {"lr": 1e-4})
+
+
 def look_as(rank: int, folder: str) -> list[str]:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
+        tell(rank)
         return [look(losses[rank], rank) for losses, _ in OF_BOTH_RANKS]
     finally:
         dist.destroy_process_group()
 
 
-def test_ranks_agree_on_the_step_and_the_samples(tmp_path):
-    """Two processes: gradients that are no number reach the other rank a step later."""
+def test_ranks_agree_on_the_step_and_the_samples(tmp_path, capsys):
+    """Two processes: gradients that are no number reach the other rank a step later. The line has the longest wait."""
     code = f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_journal as test"
     argv = [sys.executable, "-W", "ignore", "-c", f"{code}; print(json.dumps(test.look_as(1, {str(tmp_path)!r})))"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT) as second:
         said = look_as(0, str(tmp_path))
         assert json.loads(second.communicate()[0].splitlines()[-1]) == said
+    assert "waiting for data 60%" in capsys.readouterr().err
     for each, (_, words) in zip(said, OF_BOTH_RANKS, strict=True):
         assert each.startswith(words) and bool(each) == bool(words)

@@ -3,6 +3,7 @@
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from unittest import mock
 
 import mlflow
 import pytest
@@ -46,7 +47,7 @@ def info(run: Run) -> RunInfo:
 @pytest.fixture
 def train(monkeypatch, recipe, run) -> Callable[..., None]:
     """Gives a function that goes on with the run, on no cluster: its training is the function that is given."""
-    monkeypatch.setattr(training, "check_inputs", lambda recipe: {})
+    monkeypatch.setattr(training, "check_inputs", lambda *_, **__: {})
     monkeypatch.setattr(training, "connect", lambda: None)
     monkeypatch.setattr(training.ray, "nodes", list)
     monkeypatch.setattr(training.resources, "share", lambda *_: Resources({"CPU": 1.0}, data_cpus=1.0, threads=1))
@@ -85,6 +86,23 @@ def test_an_interrupted_one_is_killed(run, train, stop):
     assert info(run).status == "KILLED"
 
 
+def test_one_whose_training_raises_whatever_has_failed(run, train):
+    def fit() -> None:
+        assert info(run).status == "RUNNING"
+        raise OSError("the store is away")
+
+    with pytest.raises(OSError, match="^the store is away$"):
+        train(fit)
+    assert info(run).status == "FAILED"
+
+
+def test_one_whose_checkpoint_can_not_be_found_at_the_end_has_failed(run, train, monkeypatch):
+    monkeypatch.setattr(training, "last_checkpoint", mock.Mock(side_effect=OSError("the store is away")))
+    with pytest.raises(OSError, match="^the store is away$"):
+        train(lambda: Namespace(metrics={"mIoU": 5.0}))
+    assert info(run).status == "FAILED"
+
+
 @pytest.mark.parametrize("status", ["FAILED", "RUNNING"])
 def test_register_leaves_it(recipe, run, status, tmp_path):
     if status == "RUNNING":
@@ -112,7 +130,7 @@ def nobody(run, monkeypatch):
 def test_the_end_without_a_server_is_a_warning(run, tmp_path, monkeypatch, capsys):
     """The result of the training stands, and it is soon there."""
     (tmp_path / "recipe.json").write_text("{}")
-    monkeypatch.setattr(training, "last_checkpoint", lambda folder: str(tmp_path))
+    monkeypatch.setattr(training, "last_checkpoint", lambda *_: str(tmp_path))
     started = time.monotonic()
     result = training._report(run, Namespace(metrics={"mIoU": 5.0, "seconds": {"data": 1.0}}), 1.0, log_last=True)
     assert time.monotonic() - started < 60 and result["metrics"] == {"mIoU": 5.0} and result["model"] is None

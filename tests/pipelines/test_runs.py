@@ -6,8 +6,10 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from datasets import storage
 from pipelines import runs, tracking
@@ -71,9 +73,29 @@ def test_a_change_in_a_model_of_ours_is_named_by_its_parts():
         assert any(key.startswith("model") for key in runs.changed_settings(*pair, ()))
 
 
+def test_how_often_a_run_saves_may_change_when_it_goes_on():
+    now = {"checkpoint_every": 7, "keep_checkpoints": 5, "pictures": 0}
+    before, after, validates = (
+        parse_recipe({"model": {}, "train": train}) for train in ({}, now, now | {"validate_every": 7})
+    )
+    assert runs.changed_settings(before, after, runs.MAY_CHANGE) == []
+    assert runs.changed_settings(before, validates, runs.MAY_CHANGE) == ["train.validate_every"]
+
+
 def test_a_name_is_no_path():
     with pytest.raises(ValueError, match=r"--name 'a/b': give a folder's name"):
         runs.Run.find("a/b", None)
+
+
+def test_a_run_that_mlflow_refuses_leaves_no_folder(tmp_path, monkeypatch):
+    """Unless it was there before."""
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(tracking, "create_run", mock.Mock(side_effect=ValueError("MLflow: no")))
+    for name in ("streets", "mine"):
+        with pytest.raises(ValueError, match="^MLflow: no$"):
+            runs.Run.create(recipe, name=name)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_node_that_does_not_see_the_run_is_told_so(folder):
@@ -84,6 +106,14 @@ def test_a_node_that_does_not_see_the_run_is_told_so(folder):
     files.create_dir(path)
     storage.write_json(folder, runs.RUN_FILE, {})
     runs.check_seen(folder)
+
+
+def test_the_last_checkpoint_waits_for_a_store_that_is_away(tmp_path, monkeypatch, capsys):
+    away = mock.Mock(wraps=LocalFileSystem(), type_name="local")
+    away.get_file_info.side_effect = [OSError("503"), *[LocalFileSystem().get_file_info([str(tmp_path / "run")])] * 9]
+    monkeypatch.setattr(storage, "filesystem", lambda folder: (away, folder))
+    assert runs.last_checkpoint(str(tmp_path / "run"), 5) is None
+    assert away.get_file_info.call_count >= 2 and "run: the store answers again" in capsys.readouterr().err
 
 
 def test_one_process_at_a_time(tmp_path):

@@ -16,6 +16,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from pipelines import refusals, tracking
 from pipelines import tracker as tracker_module
+from pipelines.mistakes import Mistake
 from pipelines.recipe import parse_recipe
 from pipelines.tracker import Tracker
 
@@ -69,6 +70,19 @@ def test_a_resumed_run_logs_no_step_twice(tmp_path):
         tracker.finish()
     history = MlflowClient(mlflow.get_tracking_uri()).get_metric_history(run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(step, 10 * step) for step in range(1, 7)]
+
+
+def test_a_worker_that_does_not_reach_mlflow_is_told_so(tmp_path, monkeypatch):
+    """As the server of the command's own machine is, or another one there; but only until one had an answer."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    recipe = parse_recipe({"tracking": {"storage": str(tmp_path)}})
+    arguments = tracking.worker_arguments(recipe, tracking.create_run("first", recipe))
+    others = [Tracker(**(arguments | wrong)) for wrong in ({"uri": "http://127.0.0.1:9"}, {"run_id": "0" * 32})]
+    for tracker in others:
+        with pytest.raises(Mistake, match=f"^MLflow at {tracker.address}, .* set MLFLOW_TRACKING_URI to a host that"):
+            tracker.ask_once(str(tmp_path))
+    for tracker in (Tracker(**arguments), *others):
+        tracker.ask_once(str(tmp_path))
 
 
 def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from mmengine.logging import MMLogger
 
 from pipelines import worker
 from pipelines.clock import Clock
+from pipelines.mistakes import Mistake
 from pipelines.recipe import parse_recipe
 from pipelines.settings import Recipe
 from pipelines.train import check_window
@@ -82,7 +83,7 @@ def test_checkpoints_become_the_best_one_after_the_other(monkeypatch):
 def test_a_checkpoint_that_does_not_fit_leaves_the_room_that_it_took(small_disk, fill, monkeypatch):
     loop, disk = object.__new__(Loop), small_disk(1)
     filler = fill(disk)
-    loop.recipe, loop.config = parse_recipe({"model": OWN}), {"provenance": {}}
+    loop.recipe, loop.config = parse_recipe({"model": OWN}), {"provenance": {"mlflow_run_id": "0"}}
     loop.metrics, loop.segmentor, loop.tracker = {}, build_segmentor(OWN), mock.Mock(**{"unsent.return_value": []})
     loop.state = TrainerState(loop.segmentor, loop.recipe, torch.device("cpu"))
     monkeypatch.setattr("tempfile.tempdir", str(disk))
@@ -137,6 +138,33 @@ def test_the_driver_hears_of_a_checkpoint_before_the_long_wait_for_mlflow(monkey
     told = [name for name, *_ in calls.method_calls]
     assert told.index("committed") < told.index("preemption.saved") < told.index("tracker.finish")
     assert told[-1] == "preemption.wait_for_the_end"
+
+
+def test_mlflow_is_asked_at_the_start_of_a_run():
+    loop = object.__new__(Loop)
+    loop.recipe, loop.config, loop.first_step = parse_recipe({"model": OWN}), {"run_dir": "/run"}, 0
+    loop.tracker = mock.Mock(**{"ask_once.side_effect": Mistake("MLflow is on another host")})
+    with pytest.raises(Mistake, match="^MLflow is on another host$"):
+        loop.run()
+    assert loop.tracker.ask_once.call_args.args == ("/run",)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_weights_are_saved_before_a_validation(monkeypatch, resumed):
+    """Not again where the run goes on from them; a stop in the midst of it has them too."""
+    train = {"steps": 9, "validate_every": 2, "checkpoint_every": 3}
+    for scored, saved in ((True, ["step_000004"]), (False, [])):
+        loop, report = object.__new__(Loop), mock.Mock()
+        loop.recipe = parse_recipe({"model": OWN, "train": train, "data": {"val": "/nowhere"}})
+        loop.unscored, loop.first_step, loop.rank, loop.tracker, loop.metrics = resumed, 4, 1, None, {"mIoU": 5.0}
+        loop.journal, loop.state, loop.clock, loop.device = mock.Mock(), mock.Mock(), Clock(), torch.device("cpu")
+        loop._validate, loop._asked_to_stop, loop._stop = lambda _, s=scored: s, lambda _: False, mock.Mock()
+        monkeypatch.setattr(worker.ray.train, "report", report)
+        loop._close(4)
+        names = [call.kwargs["checkpoint_dir_name"] for call in report.call_args_list]
+        assert names == ([] if resumed else ["step_000004_unscored"]) + saved
+        assert [call.args[0]["done"] for call in report.call_args_list] == ["_un" not in name for name in names]
+        assert loop._stop.called == (not scored)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from pipelines.mistakes import Diverged, Mistake
 from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.refusals import Away
+from pipelines.runs import Run
 from tuning import trial
 from tuning.tell import Tell
 from tuning.trial import run_trial, why_not
@@ -60,6 +61,20 @@ def report(tell: Tell, step: int, training: float, validation: float = 0.0) -> N
 
 def paces(told: list[dict]) -> dict[int, float | None]:
     return {result["step"]: result.get("step_seconds") for result in told}
+
+
+def test_a_checkpoint_before_a_validation_has_no_scores_of_its_step(told, monkeypatch):
+    recipe = parse_recipe({"train": {"steps": 8, "validate_every": 4}, "data": {"val": "/nowhere"}})
+    kept = [
+        {"step": step, "source_mIoU": score, "seconds": {}, "done": done}
+        for step, score, done in ((4, 30.0, False), (4, 50.0, True), (8, 50.0, False))
+    ]
+    tell = Tell(recipe, is_new=True)
+    for metrics in kept:
+        tell.after_report(None, [metrics], None)
+    assert [(result["step"], result["source_mIoU"]) for result in told] == [(4, 50.0)]
+    monkeypatch.setattr(trial, "reports", lambda folder: kept)
+    assert trial.earlier(Run("/run", recipe, "id"), []) == [{"step": 4, "source_mIoU": 50.0}]
 
 
 def test_seconds_a_step_without_validations(told):
