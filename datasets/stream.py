@@ -209,9 +209,9 @@ def batches(
 
     def begin(part: range) -> Iterator[dict[str, np.ndarray]]:
         loader = Loader(sources, plan, augment, part.start, rank, world_size)
-        # not `ray.data.range`, which would be read by tasks of its own, each of a whole CPU
-        tables = [pa.table({"id": ids}) for ids in _tasks(len(part), per_task)]
-        samples = ray.data.from_arrow(tables).map_batches(loader, batch_size=None, num_cpus=min(1.0, num_cpus))
+        blocks = [pa.table({"id": ids}) for ids in _tasks(len(part), per_task)]
+        # neither `ray.data.range` nor `from_arrow`, which have tasks of their own, each of a whole CPU
+        samples = ray.data.from_blocks(blocks).map_batches(loader, batch_size=None, num_cpus=min(1.0, num_cpus))
         stream = iter(samples.iter_batches(batch_size=share, prefetch_batches=2, batch_format="numpy"))
         return chain([next(stream)], stream)
 

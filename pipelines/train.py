@@ -89,7 +89,7 @@ def train(
             it would fail again.
     """
     tracking.configure(**tracking.place(recipe))
-    provenance = check_inputs(recipe, is_new=run is None)
+    provenance = check_inputs(recipe, is_new=run is None and parent_run_id is None)
     connect()
     share = resources.share(recipe, live_nodes(), concurrent, gpus_per_worker)
     if concurrent == 1 and not share.use_gpu:
@@ -152,7 +152,7 @@ def check_inputs(recipe: Recipe, is_new: bool = True) -> dict[str, Any]:
     and not on a cluster.
 
     Args:
-        is_new: whether the run is about to begin; one that goes on has read what is validated on.
+        is_new: whether nobody has read what is validated on: a run that goes on has, and a sweep has for its trials.
 
     Returns:
         What a checkpoint says of its origin: commit, seed, the shards' digests; and how many parameters are trained.

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from datasets.shards import Shards
 from pipelines.feed import build_feed
 from pipelines.recipe import load_recipe
+from pipelines.train import check_inputs
 
 RECIPE = "rein_dinov2_s_camvid_smoke"
 
@@ -53,3 +54,4 @@ def test_a_damaged_sample_of_validation_is_found_before_training(
     with pytest.raises(ValueError, match=f"^{words}"):
         run_command("train", RECIPE, *argv)
     assert not list((tmp_path / "runs").glob("*/run.json"))
+    assert check_inputs(load_recipe(RECIPE, argv[1::2]), is_new=False), "a run that goes on does not read all of them"
