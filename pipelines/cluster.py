@@ -4,6 +4,8 @@ import logging
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -45,6 +47,26 @@ def connect() -> None:
 def live_nodes() -> list[dict[str, float]]:
     """What each node that is up has, such as {"CPU": 8, "GPU": 1}."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+@contextmanager
+def known_to_helpers() -> Iterator[None]:
+    """Within this Ray Train's helpers are told which Ray this is.
+
+    One frees the workers' places when a controller dies or a trial is stopped. It asks Ray's API server, and finds none
+    where several Rays run on a machine: it would end with a traceback, and the places would stay reserved.
+    """
+    from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE  # only who trains imports Ray Train
+
+    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    before = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    try:
+        yield
+    finally:
+        os.environ.pop("RAY_ADDRESS")
+        if before is not None:
+            os.environ["RAY_ADDRESS"] = before
 
 
 def wait_for_cpus(cpus: float) -> None:

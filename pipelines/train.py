@@ -22,7 +22,7 @@ from datasets import overlap
 from datasets.sample import Damaged, one_line
 from datasets.shards import Shards
 from pipelines import checkout, models, preemption, refusals, resources, tracking
-from pipelines.cluster import connect, live_nodes, wait_for_cpus
+from pipelines.cluster import connect, known_to_helpers, live_nodes, wait_for_cpus
 from pipelines.feed import check_feed
 from pipelines.mistakes import Diverged, Mistake, StopAtMistakes
 from pipelines.optimizer import build_optimizer
@@ -209,7 +209,7 @@ def check_window(segmentor: nn.Module, recipe: Recipe) -> None:
 def _fit(trainer: TorchTrainer, run: Run) -> ray.train.Result:
     try:
         end = partial(tracking.end_run, run.mlflow_run_id, "KILLED")
-        with preemption.on_sigterm(run.folder, run.recipe.train.steps, end):
+        with preemption.on_sigterm(run.folder, run.recipe.train.steps, end), known_to_helpers():
             result = trainer.fit()
     except TrainingFailedError as error:
         reasons = getattr(error, "worker_failures", None) or {0: error}

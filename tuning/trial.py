@@ -3,10 +3,8 @@
 import os
 from typing import Any
 
-import ray
 import torch
 from ray import tune
-from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
 from datasets import storage
 from datasets.sample import one_line
@@ -47,7 +45,6 @@ def run_trial(config: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
             the start, or workers failed more often than `train.max_failures`.
     """
     os.chdir(ROOT)
-    _let_resources_be_freed()
     draw = config["draw"]
     recipe = trial_recipe(parse_recipe(plan["recipe"]), draw)
     quiet()
@@ -132,13 +129,3 @@ def earlier(run: Run | None, history: list[dict[str, Any]]) -> list[dict[str, An
         if metrics["step"] > told and metrics.get("done", True) and run.recipe.validates_after(metrics["step"])
     ]
     return [result | {AGAIN: True} for result in history] + [scores(metrics) for metrics in untold]
-
-
-def _let_resources_be_freed() -> None:
-    """Tells Ray Train's helper, which frees the workers' reservation when a trial is stopped, which Ray this is.
-
-    It has to ask Ray's API server for that, and finds none where several clusters run on a machine: the CPUs and GPUs
-    of stopped trials would stay reserved, and the sweep would wait for ever.
-    """
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")

@@ -40,7 +40,6 @@ def plan(tmp_path, monkeypatch) -> Callable[..., dict]:
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch):
     """What a trial asks of the Ray that it runs in."""
-    monkeypatch.setattr(trial, "_let_resources_be_freed", lambda: None)
     monkeypatch.setattr(TuneReportCallback, "__init__", lambda self: None)
 
 
