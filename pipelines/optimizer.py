@@ -1,5 +1,6 @@
-"""AdamW with the paper's parameter groups, and its polynomial schedule."""
+"""AdamW with the paper's parameter groups, its polynomial schedule, and SoMA's of the weight decay."""
 
+import math
 import re
 
 import torch
@@ -49,3 +50,14 @@ def build_optimizer(model: nn.Module, settings: Optimizer, steps: int) -> tuple[
         return optimizer, poly
     warmup = LinearLR(optimizer, 1e-6, total_iters=settings.warmup_steps)
     return optimizer, SequentialLR(optimizer, [warmup, poly], [settings.warmup_steps])
+
+
+def anneal_decay(optimizer: torch.optim.Optimizer, settings: Optimizer, done: float) -> None:
+    """Sets the weight decay where a share of the run is done: a cosine from `weight_decay` to `weight_decay_end`
+    (Yun et al., CVPR 2025, annealing weight decay). What is not decayed stays so."""
+    if settings.weight_decay_end is None:
+        return
+    fallen = (settings.weight_decay - settings.weight_decay_end) * (1 - math.cos(math.pi * done)) / 2
+    for group in optimizer.param_groups:
+        if group["weight_decay"]:
+            group["weight_decay"] = settings.weight_decay - fallen

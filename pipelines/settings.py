@@ -77,6 +77,9 @@ class Optimizer(Settings):
 
     lr: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
+    weight_decay_end: float | None = Field(
+        None, ge=0, description="the decay falls to this along a cosine over the run, as SoMA's does; None: it stays"
+    )
     no_decay: list[str] = Field(
         ["norm", "query_embed", "level_embed", "learnable_tokens", "lora_magnitude", r"reins\.(.+\.)?scale$"],
         description="parameters whose name contains one of these (regular expressions, which plain parts of names are "
@@ -135,6 +138,7 @@ class Train(Settings):
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="validate and save the moving average of the trained weights, such as 0.999"
     )
+    ema_begin: int = Field(0, ge=0, description="steps before the average begins; until then it is the weights")
     log_every: int = Field(10, ge=1, description="steps")
     checkpoint_every: int = Field(500, ge=1, description="steps; the last step is always kept")
     validate_every: int | None = Field(None, ge=1, description="steps; None: after the last step only")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.mistakes import Diverged
-from pipelines.optimizer import build_optimizer
+from pipelines.optimizer import anneal_decay, build_optimizer
 from pipelines.settings import Recipe
 from pipelines.tracker import Numbers
 from rein_core.checkpoint import TRAINER, load_trained
@@ -30,7 +30,7 @@ class TrainerState:
     """
 
     def __init__(self, segmentor: nn.Module, recipe: Recipe, device: torch.device):
-        self.segmentor, self.settings = segmentor, recipe.optimizer
+        self.segmentor, self.settings, self.train = segmentor, recipe.optimizer, recipe.train
         self.optimizer, self.schedule = build_optimizer(segmentor, recipe.optimizer, recipe.train.steps)
         self.grad_norm: Tensor | None = None
         self.skipped = 0  # damaged samples that were replaced before the loaded checkpoint, over all ranks
@@ -57,16 +57,20 @@ class TrainerState:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
+        steps = self.schedule.last_epoch
+        anneal_decay(self.optimizer, self.settings, steps / self.train.steps)
         if self.ema:
-            self.ema.update()
+            self.ema.update(begun=steps > self.train.ema_begin)
 
     def metrics(self) -> dict[str, float]:
-        """Learning rates, the norm of the last measured gradient, and float16's loss scale.
+        """Learning rates, a falling weight decay, the norm of the last measured gradient, and float16's loss scale.
 
         Raises:
             ValueError: the scaler has left out all steps for long.
         """
         numbers = self._rates()
+        if self.settings.weight_decay_end is not None:
+            numbers["weight_decay"] = max(group["weight_decay"] for group in self.optimizer.param_groups)
         if self.grad_norm is not None:
             numbers["grad_norm"] = self.grad_norm.item()
         if not self.scaler.is_enabled():

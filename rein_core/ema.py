@@ -22,9 +22,17 @@ class Ema:
         self._update = get_ema_multi_avg_fn(decay)
 
     @torch.no_grad()
-    def update(self) -> None:
-        """After an optimizer's step."""
-        self._update(list(self.average.values()), list(self.current.values()), None)
+    def update(self, begun: bool = True) -> None:
+        """After an optimizer's step.
+
+        Args:
+            begun: False: the average is what the parameters are now.
+        """
+        averages, current = list(self.average.values()), list(self.current.values())
+        if begun:
+            self._update(averages, current, None)
+        else:
+            torch._foreach_copy_(averages, current)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

@@ -4,9 +4,10 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from mmengine.optim import CosineAnnealingParamScheduler
 from torch import nn
 
-from pipelines.optimizer import build_optimizer, parameter_groups
+from pipelines.optimizer import anneal_decay, build_optimizer, parameter_groups
 from pipelines.settings import Optimizer
 from rein_core import Rein, build_segmentor
 from rein_core.adapters import build_adapter
@@ -130,3 +131,21 @@ def test_nothing_to_train():
         build_optimizer(nn.Linear(2, 2).requires_grad_(False), Optimizer(), steps=10)
     with pytest.raises(ValueError, match="warmup_steps=10 must be below"):
         build_optimizer(nn.Linear(2, 2), Optimizer(warmup_steps=10), steps=10)
+
+
+def test_the_weight_decay_falls_as_mmengines_does():
+    """SoMA's authors use mmengine's scheduler, to 1e-5; norms stay without decay."""
+    steps, settings = 10, Optimizer(weight_decay=0.05, weight_decay_end=1e-5)
+    ours, _ = build_optimizer(Model(), settings, steps)
+    reference = torch.optim.AdamW([nn.Parameter(torch.ones(1))], weight_decay=0.05)
+    scheduler = CosineAnnealingParamScheduler(reference, "weight_decay", T_max=steps, eta_min=1e-5, by_epoch=False)
+    for step in range(1, steps + 1):
+        reference.step()
+        scheduler.step()
+        anneal_decay(ours, settings, step / steps)
+        (expected,) = (group["weight_decay"] for group in reference.param_groups)
+        decays = sorted({group["weight_decay"] for group in ours.param_groups})
+        assert decays == [0.0, pytest.approx(expected, rel=1e-9)]
+    assert expected == pytest.approx(1e-5)
+    anneal_decay(ours, Optimizer(), 0.0)
+    assert max(group["weight_decay"] for group in ours.param_groups) == decays[-1], "it stays, unless it should fall"

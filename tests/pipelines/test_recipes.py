@@ -151,8 +151,9 @@ def test_what_rein_is_compared_with(method):
 def test_somas_recipe():
     """Trained as Rein's, but for what its authors set; Yun et al. count 4.9 M in the VFM."""
     recipe, reins = load_recipe("soma_dinov2_l_512", ["model.vfm.weights=None"]), load_recipe("rein_dinov2_l_512")
-    assert recipe.optimizer == reins.optimizer.model_copy(update={"adapter_lr_factor": 0.5})
-    assert recipe.train == reins.train.model_copy(update={"ema_decay": 0.9998}) and recipe.data == reins.data
+    assert recipe.optimizer == reins.optimizer.model_copy(update={"adapter_lr_factor": 0.5, "weight_decay_end": 1e-5})
+    averaged = {"ema_decay": 0.9998, "ema_begin": 12_000}
+    assert recipe.train == reins.train.model_copy(update=averaged) and recipe.data == reins.data
     assert (recipe.test.edge("cityscapes"), recipe.test.edge("bdd100k")) == (1024, 720)
     assert recipe.model.adapter == {"type": "soma", "rank": 16} and recipe.model.test_cfg == reins.model.test_cfg
     with torch.device("meta"):

@@ -20,8 +20,9 @@ def state_of(
         "adapter": {"type": "none"},
         "decode_head": {"type": "linear"},
     }
-    train = {"precision": precision, "steps": 10, "ema_decay": ema}
-    recipe = parse_recipe({"model": model, "train": train, "optimizer": {"clip_grad": clip, "warmup_steps": warmup}})
+    train = {"precision": precision, "steps": 10, "ema_decay": ema, "ema_begin": 4}
+    optimizer = {"clip_grad": clip, "warmup_steps": warmup, "weight_decay_end": 0.01}
+    recipe = parse_recipe({"model": model, "train": train, "optimizer": optimizer})
     torch.manual_seed(0)
     return TrainerState(build_segmentor(recipe.model_section()), recipe, CPU), recipe
 
@@ -62,7 +63,7 @@ def test_parts_of_a_batch_add_up_and_the_norm_is_measured(precision):
 def test_an_overflow_leaves_weights_alone_and_the_schedule_goes_on():
     state, _ = state_of("fp16")
     before, rate = weights(state).detach().clone(), state.metrics()
-    assert rate == {"lr": 1e-4, "loss_scale": 2.0**16}
+    assert rate == {"lr": 1e-4, "weight_decay": 0.05, "loss_scale": 2.0**16}
     step(state, float("inf"))
     assert torch.equal(weights(state), before)
     assert state.metrics()["loss_scale"] == 2.0**15 and state.metrics()["lr"] < 1e-4
@@ -121,7 +122,7 @@ def test_weights_that_are_no_number_are_not_kept():
 @pytest.mark.parametrize("ema", [None, 0.5])
 @pytest.mark.parametrize("warmup", [0, 4])
 def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema, warmup):
-    """Killed after 3 steps, so in the warm-up; its end is the step after the next."""
+    """Killed after 3 steps, so in the warm-up; its end is the step after the next, and the average's begin too."""
     state, recipe = state_of(precision, ema, warmup=warmup)
     for factor in (1.0, float("inf") if precision == "fp16" else 2.0, -3.0):
         step(state, factor)
@@ -139,6 +140,8 @@ def test_a_resumed_run_takes_the_same_steps(tmp_path, precision, ema, warmup):
         for each in (state, resumed):
             step(each, 0.5)
         assert torch.equal(weights(resumed), weights(state)) and resumed.metrics() == state.metrics()
+    assert 0.03 < state.metrics()["weight_decay"] < 0.05
     if ema:
+        own = weights(state).clone()
         with state.averaged(), resumed.averaged():
-            assert torch.equal(weights(resumed), weights(state))
+            assert torch.equal(weights(resumed), weights(state)) and not torch.equal(weights(state), own)

@@ -27,6 +27,15 @@ def test_the_average_by_hand():
     assert model[1].weight == 3.0
 
 
+def test_until_it_begins_the_average_is_the_weights():
+    model = model_with_a_frozen_part()
+    ema = Ema(model, decay=0.5)
+    for value, begun, expected in ((2.0, False, 2.0), (4.0, True, 3.0)):
+        model[1].weight.data.fill_(value)
+        ema.update(begun)
+        assert ema.average["1.weight"] == expected and model[1].weight == value
+
+
 def test_a_reloaded_average_goes_on_as_if_never_stopped():
     model = model_with_a_frozen_part()
     ema = Ema(model, decay=0.5)
