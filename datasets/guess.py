@@ -1,7 +1,6 @@
 """What a folder is that holds no shards, and what to do about it."""
 
-from concurrent.futures import ThreadPoolExecutor
-
+from datasets.ahead import ahead
 from datasets.layouts import get_layout, recognise
 from datasets.parts import MANIFEST, unfinished
 from datasets.raw_folder import RawFolder
@@ -19,10 +18,8 @@ def describe(uri: str) -> str:
 
 def _inside(uri: str) -> str | None:
     folder = RawFolder(uri)
-    names = folder.folders()
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-        whole = pool.map(lambda name: folder.is_file(f"{name}/{MANIFEST}"), names)
-        shards = [folder.uri(name) for name, there in zip(names, whole, strict=True) if there]
+    whole = ahead(lambda name: folder.is_file(f"{name}/{MANIFEST}"), folder.folders(), _ASKED_AT_ONCE)
+    shards = [folder.uri(name) for name, there in whole if there]
     return f"the shards are in {', '.join(shards)}" if shards else None
 
 

@@ -41,6 +41,13 @@ def refuse_key(uri: str) -> None:
     raise ValueError(f"{scheme}://…@{bucket}: a key in a URI would be in logs and checkpoints: {mend}")
 
 
+def refuse_uri(option: str, place: str, what: str) -> None:
+    """Raises ValueError for a URI where `what`, such as "reports are", can only be written to this machine."""
+    refuse_key(place)
+    if "://" in place:
+        raise ValueError(f"{option} {place}: {what} written to a folder of this machine: name one, and copy it")
+
+
 @lru_cache(maxsize=64)
 def _from_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     fs, path = pafs.FileSystem.from_uri(uri)  # asks the store for the bucket's region: not for every file

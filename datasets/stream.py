@@ -85,21 +85,21 @@ class Loader:
         cv2.setNumThreads(1)
         steps = batch["id"] + self.first_step
         positions = np.concatenate([self.plan.positions(int(step), self.rank, self.world_size) for step in steps])
-        rows = (self._row(position, found) for position, found in self._read(positions.tolist()))
+        rows = (self._row(position, *found) for position, found in self._read(positions.tolist()))
         return _stacked(rows, len(positions)) | {"position": positions}
 
-    def _read(self, positions: list[int]) -> Iterator[tuple[int, list[Sample | Damaged]]]:
-        """Each position and what is stored for it: from a store while the CPU works on those before it."""
+    def _read(self, positions: list[int]) -> Iterator[tuple[int, tuple[Pick, list[Sample | Damaged]]]]:
+        """Each position and what `_found` has for it: from a store while the CPU works on those before it."""
         if any(source.remote for source in self.sources):
             return ahead(self._found, positions, _READS_AT_ONCE)
         return ((position, self._found(position)) for position in positions)
 
-    def _found(self, position: int) -> list[Sample | Damaged]:
-        """What is stored of the sample that the plan has there, and of the others that are mixed into it."""
+    def _found(self, position: int) -> tuple[Pick, list[Sample | Damaged]]:
+        """What the plan has there, and what is stored of that sample and of the others that are mixed into it."""
         pick = self.plan.pick(position)
         source = self.sources[pick.source]
-        indices = [pick.index, *self.plan.others(position, len(source), self.others)]
-        return [_attempt(source, index) for index in indices]
+        others = self.plan.others(position, len(source), self.others) if self.others else []
+        return pick, [_attempt(source, index) for index in [pick.index, *others]]
 
     def load(self, position: int) -> dict[str, np.ndarray | str]:
         """One row of a batch; a sample that is damaged is replaced by another of its source, if that skips such.
@@ -111,10 +111,9 @@ class Loader:
         Raises:
             Damaged: the sample is, and its source doesn't skip such; or all of many substitutes are, too.
         """
-        return self._row(position, self._found(position))
+        return self._row(position, *self._found(position))
 
-    def _row(self, position: int, found: list[Sample | Damaged]) -> dict[str, np.ndarray | str]:
-        pick = self.plan.pick(position)
+    def _row(self, position: int, pick: Pick, found: list[Sample | Damaged]) -> dict[str, np.ndarray | str]:
         made = [self._part(position, part, pick, each) for part, each in enumerate(found)]
         row, *others = (row for row, _ in made)
         if others:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.labels import CLASSES, PALETTE
+from datasets.storage import refuse_uri
 from pipelines import models, tracking
 from pipelines.terminal import say
 
@@ -40,8 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ValueError: OUT is a URI, a package is missing, no size, one that the patch does not divide, or the file
             computes other scores; then there is no file.
     """
-    if "://" in args.out:
-        raise ValueError(f"export {args.out}: the file is written to a folder of this machine: name one, and copy it")
+    refuse_uri("export", args.out, "the file is")
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise ValueError(f"export needs {', '.join(missing)}: pip install {' '.join(_NEEDED)}")

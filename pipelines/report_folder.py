@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.storage import refuse_key
+from datasets.storage import refuse_uri
 
 
 def prepare(folder: str | None) -> Path | None:
@@ -15,9 +15,7 @@ def prepare(folder: str | None) -> Path | None:
     """
     if folder is None:
         return None
-    refuse_key(folder)
-    if "://" in folder:
-        raise ValueError(f"--report {folder}: reports are written to a folder of this machine: name one, and copy it")
+    refuse_uri("--report", folder, "reports are")
     probe = Path(folder) / f".probe-{uuid.uuid4().hex[:8]}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
