@@ -1,5 +1,6 @@
 """Class, mask and dice losses of all decoder layers in one batch (Cheng et al., CVPR 2022, section 3.3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,9 @@ from rein_core.mask2former.matching import Pairs, match
 from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points
 from rein_core.mask2former.products import MaskProducts
 from rein_core.ranks import mean_over_ranks
+
+_CPU_CHUNK = 8
+"""Masks at a time on a CPU, whose points stay in the cache then."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +102,35 @@ class MaskLosses:
             nothing = zero + sum(part.sum() for part in masks) * 0
             return nothing, nothing
         logits_mhw = masks.of_pairs(pairs.layer, pairs.image, pairs.query, pairs.per_image)
+        chunks = _chunks(pairs.per_image, logits_mhw.device)
+        sizes = [sum(per_image) for per_image in chunks]
+        parts = zip(chunks, *(of_m.split(sizes) for of_m in (logits_mhw, pairs.image, pairs.label)), strict=True)
+        sums = [self._mask_losses(logits, labels_bhw, image, label, partial(draws.points, per_image))
+                for per_image, logits, image, label in parts]  # fmt: skip
+        cross_entropy, dice = map(torch.cat, zip(*sums, strict=True))
+        return zero.index_add(0, pairs.layer, cross_entropy), zero.index_add(0, pairs.layer, dice)
+
+    def _mask_losses(
+        self, logits_mhw: Tensor, labels_bhw: Tensor, image_m: Tensor, label_m: Tensor, draw: Callable[[int], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and dice loss of each mask, [m] each."""
         points = uncertain_points(
-            logits_mhw.detach(),
-            partial(draws.points, pairs.per_image),
-            self.num_points,
-            self.oversample_ratio,
-            self.importance_sample_ratio,
+            logits_mhw.detach(), draw, self.num_points, self.oversample_ratio, self.importance_sample_ratio
         )
         logits = sample_maps(logits_mhw[:, None], points).squeeze(1)
-        truth = sample_classes(labels_bhw, pairs.image, pairs.label, points)
+        truth = sample_classes(labels_bhw, image_m, label_m, points)
         cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1)
         probability = logits.sigmoid()
         overlap = 2 * (probability * truth).sum(dim=1) + 1
-        dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
-        return zero.index_add(0, pairs.layer, cross_entropy), zero.index_add(0, pairs.layer, dice)
+        return cross_entropy, 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
+
+
+def _chunks(per_image: list[int], device: torch.device) -> list[list[int]]:
+    """How many masks of each image are taken together: all on a GPU, a few at a time on a CPU."""
+    if device.type != "cpu":
+        return [per_image]
+    return [
+        [min(_CPU_CHUNK, count - start) if image == own else 0 for image in range(len(per_image))]
+        for own, count in enumerate(per_image)
+        for start in range(0, count, _CPU_CHUNK)
+    ]

@@ -17,35 +17,41 @@ def sample_classes(labels_bhw: Tensor, image_m: Tensor, classes_m: Tensor, point
     """Bilinear values [m, p] of the masks `labels == class` at points in 0 to 1, without building the masks.
 
     Args:
-        labels_bhw: class ids.
+        labels_bhw: class ids in 0 to 255.
         image_m: which image each mask is of.
         classes_m: the class of each mask.
     """
+    labels = _with_rim(labels_bhw)
+    first_m1, labels = labels[0].numel() * image_m[:, None], labels.flatten()
     total = torch.zeros(points_mp2.shape[:2], device=points_mp2.device)
-    labels, first_m1 = labels_bhw.flatten(), labels_bhw[0].numel() * image_m[:, None]
     for place, weight in _corners(labels_bhw.shape[1:], points_mp2):
-        total += weight * (labels[first_m1 + place] == classes_m[:, None])
+        total += weight.masked_fill_(labels[place.add_(first_m1)] != classes_m[:, None], 0)
     return total
 
 
 def class_weights(labels_bhw: Tensor, points_bp2: Tensor, num_classes: int) -> Tensor:
     """As `sample_classes` for all classes: [b, classes, p]."""
     total = torch.zeros(*points_bp2.shape[:2], 256, device=points_bp2.device)
+    labels = _with_rim(labels_bhw).flatten(1)
     for place, weight in _corners(labels_bhw.shape[1:], points_bp2):
-        total.scatter_add_(2, labels_bhw.flatten(1).gather(1, place)[..., None], weight[..., None])
+        total.scatter_add_(2, labels.gather(1, place)[..., None].long(), weight[..., None])
     return total[..., :num_classes].transpose(1, 2).contiguous()
 
 
+def _with_rim(labels_bhw: Tensor) -> Tensor:
+    """uint8 [b, h + 2, w + 2], with a pixel of no class around each map."""
+    return F.pad(labels_bhw.to(torch.uint8), (1, 1, 1, 1), value=255)
+
+
 def _corners(size: tuple[int, int], points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The four pixels around each point, as index into a flattened map, and their weights, 0 outside."""
+    """The four pixels around each point in 0 to 1, as index into a flattened map with a rim, and their weights."""
     height, width = size
-    x, y = (points[..., 0] * width - 0.5), (points[..., 1] * height - 0.5)
+    x, y = points[..., 0] * width + 0.5, points[..., 1] * height + 0.5
     left, top = x.floor(), y.floor()
-    for column, across in ((left, left + 1 - x), (left + 1, x - left)):
-        for row, down in ((top, top + 1 - y), (top + 1, y - top)):
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-            yield place.long(), across * down * inside
+    x, y, place = x.sub_(left), y.sub_(top), top.long().mul_(width + 2).add_(left.long())
+    for along_y, down in ((0, 1 - y), (width + 2, y)):
+        for along_x, across in ((0, 1 - x), (1, x)):
+            yield place + (along_y + along_x), across * down
 
 
 @torch.no_grad()
@@ -60,11 +66,13 @@ def uncertain_points(
     random anew (PointRend, section 3.1).
 
     Args:
-        draw: number n → random points [m, n, 2].
+        draw: number n → random points [m, n, 2]; called once, so that a mask's points don't hang on how many masks
+            are taken together.
     """
-    candidates = draw(int(num_points * oversample_ratio))
-    distance = sample_maps(logits_mhw[:, None], candidates).squeeze(1).abs()
-    num_uncertain = int(importance_ratio * num_points)
+    num_candidates, num_uncertain = int(num_points * oversample_ratio), int(importance_ratio * num_points)
+    drawn = draw(num_candidates + num_points - num_uncertain)
+    candidates, others = drawn[:, :num_candidates], drawn[:, num_candidates:]
+    distance = sample_maps(logits_mhw[:, None], candidates).squeeze(1).abs_()
     nearest = distance.topk(num_uncertain, dim=1, largest=False, sorted=False).indices
     chosen = candidates.gather(1, nearest[..., None].expand(-1, -1, 2))
-    return torch.cat([chosen, draw(num_points - num_uncertain)], dim=1)
+    return torch.cat([chosen, others], dim=1)

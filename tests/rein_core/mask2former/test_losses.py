@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from rein_core.mask2former import losses as mask_losses
 from rein_core.mask2former.losses import MaskLosses
 
 
@@ -73,3 +74,19 @@ def test_the_mean_over_parts_is_that_of_the_whole_batch(factors):
     whole, halves = of(slice(4), None), (slice(2), slice(2, 4))
     assert torch.allclose(sum(of(half, ids) for half in halves) / 2, whole, rtol=1e-5)
     assert not torch.allclose(sum(of(half, None) for half in halves) / 2, whole, rtol=1e-2)
+
+
+@pytest.mark.parametrize("seeds", [None, [7, 11, 13]])
+def test_it_does_not_matter_how_many_masks_are_taken_together(factors, monkeypatch, seeds):
+    labels = torch.randint(0, 4, (3, 32, 32), generator=torch.Generator().manual_seed(0))
+    found = []
+    for chunk in (1, 5, 1000):
+        monkeypatch.setattr(mask_losses, "_CPU_CHUNK", chunk)
+        torch.manual_seed(0)
+        masks = torch.randn(2, 3, 6, 8, 8, requires_grad=True)
+        values = MaskLosses(num_points=24)(torch.randn(2, 3, 6, 5), factors(masks), labels, seeds)
+        torch.stack(list(values.values())).sum().backward()
+        found.append((torch.stack(list(values.values())), masks.grad))
+    for values, gradient in found[1:]:
+        torch.testing.assert_close(values, found[0][0])
+        torch.testing.assert_close(gradient, found[0][1])

@@ -64,6 +64,7 @@ def test_sampled_classes_are_those_of_built_masks():
     torch.manual_seed(0)
     labels = torch.randint(0, 4, (3, 9, 7))
     classes, points = torch.tensor([0, 3, 2]), torch.rand(3, 200, 2)
+    points[:, :4] = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     masks = (labels == classes[:, None, None]).float()
     expected = sample_maps(masks[:, None], points)[:, 0]
     torch.testing.assert_close(sample_classes(labels, torch.arange(3), classes, points), expected, rtol=1e-4, atol=1e-5)
