@@ -59,11 +59,12 @@ class MultiScaleDeformableAttention(nn.Module):
             shapes: (height, width) of each level.
         """
         b, n, _ = query_bnc.shape
-        offsets = self.sampling_offsets(query_bnc).view(b, n, self.num_heads, self.num_levels, self.num_points, 2)
+        offsets = self.sampling_offsets(query_bnc).view(b, n, self.num_heads, -1)
         weights = self.attention_weights(query_bnc).view(b, n, self.num_heads, -1).softmax(dim=-1)
-        extent = pixels(shapes, query_bnc.device)
-        places = reference_n2[:, None, None, None] * extent[:, None] - 0.5 + offsets
-        mixed = mix(self.value_proj(value_bnc), places, weights.unflatten(-1, offsets.shape[3:5]), shapes)
+        own_nl2 = reference_n2[:, None] * pixels(shapes, query_bnc.device) - 0.5
+        places = offsets + own_nl2.repeat_interleave(self.num_points, dim=1).flatten(1)[:, None]
+        places, weights = (x.unflatten(3, (self.num_levels, self.num_points, -1)) for x in (places, weights))
+        mixed = mix(self.value_proj(value_bnc), places, weights.squeeze(-1), shapes)
         return self.output_proj(mixed)
 
 
@@ -145,8 +146,10 @@ class SparseMix(torch.autograd.Function):
         """value [b, cells, heads·d]; x, y, weights [b·n·heads, k], k = levels·points → [b, n, heads·d]."""
         rows = _with_rims(value_bnc, shapes).view(-1, value_bnc.shape[2] // heads)
         columns, x, y = _columns(x, y, len(value_bnc), heads, points, shapes)
-        along_y = torch.stack([weights * (1 - y), weights * y], dim=1)
-        values = along_y[:, :, None] * torch.stack([1 - x, x], dim=1)[:, None]
+        right = weights * x
+        left = weights - right
+        bottom_left, bottom_right = left * y, right * y
+        values = torch.stack([left - bottom_left, right - bottom_right, bottom_left, bottom_right], dim=1)
         ctx.save_for_backward(rows, weights, x, y, columns, values)
         ctx.shapes, ctx.batch = shapes, len(value_bnc)
         return (_matrix(columns, values, len(rows)) @ rows).view(len(value_bnc), -1, value_bnc.shape[2])
@@ -157,9 +160,10 @@ class SparseMix(torch.autograd.Function):
         """Gradients of value, x, y and weights."""
         rows, weights, x, y, columns, values = ctx.saved_tensors
         grad_rows = grad.reshape(-1, rows.shape[1])
-        matrix = _matrix(columns, values, len(rows))
-        sampled = torch.sparse.sampled_addmm(matrix, grad_rows, rows.t(), beta=0.0).values().view_as(values)
-        (top_left, top_right), (bottom_left, bottom_right) = (pair.unbind(1) for pair in sampled.unbind(1))
+        sampled = torch.zeros_like(values)
+        matrix = _matrix(columns, sampled, len(rows))
+        torch.sparse.sampled_addmm(matrix, grad_rows, rows.t(), beta=0.0, out=matrix)  # without `out` it copies
+        top_left, top_right, bottom_left, bottom_right = sampled.unbind(1)
         left, right = top_left.lerp(bottom_left, y), top_right.lerp(bottom_right, y)
         top, bottom = top_left.lerp(top_right, x), bottom_left.lerp(bottom_right, x)
         grad_x, grad_y, grad_weights = weights * (right - left), weights * (bottom - top), left.lerp(right, x)

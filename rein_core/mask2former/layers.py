@@ -1,5 +1,6 @@
 """Blocks that both decoders are made of, under the names that mmdet's checkpoints use."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,7 +19,8 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """[b, in_channels, h, w] → [b, channels, scale · h, scale · w], resized between convolution and norm."""
-        x = self.conv(x if self.conv.kernel_size == (1, 1) else x.contiguous())  # see `ConvNorm`
+        reorder = self.training and self.conv.kernel_size != (1, 1)  # see `ConvNorm`
+        x = self.conv(x.contiguous() if reorder else x)
         if scale != 1:
             x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
         x = self.gn(x)
@@ -64,8 +66,15 @@ class Attention(nn.Module):
             F.linear(source, weight, bias).unflatten(-1, (self.attn.num_heads, -1)).transpose(1, 2)
             for source, weight, bias in zip(sources, weights, biases, strict=True)
         )
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return query + self.attn.out_proj(attended.transpose(1, 2).flatten(2))
+        return query + self.attn.out_proj(_attend(q, k, v, seen).transpose(1, 2).flatten(2))
+
+
+@torch.autocast("cpu", enabled=False)
+def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
+    """Fused attention; in float32 on a CPU, where its backward pass takes twice as long in bfloat16."""
+    if q.device.type == "cpu":
+        q, k, v = q.float(), k.float(), v.float()
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 def xavier(module: nn.Module) -> None:
