@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=2000, help="pairs of 1914×1052 pixels")
     parser.add_argument("--drawn", type=int, help="so many are drawn, the others links to them; default: all")
     parser.add_argument("--work", default="stream-benchmark", help="folder of raw pairs and shards, made once")
-    parser.add_argument("--steps", type=int, default=100, help=f"measured steps of {BATCH} images")
+    parser.add_argument("--steps", type=int, default=320, help=f"measured steps of {BATCH} images")
     parser.add_argument("--loaders", nargs="+", default=list(LOADERS), choices=LOADERS)
     parser.add_argument("--one", choices=LOADERS, help="measure this loader only, once")
     args = parser.parse_args(argv)
