@@ -22,6 +22,7 @@ from rein_core.checkpoint import load_checkpoint, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "rein_dinov2_s_camvid_smoke"
+FP32 = {"train.precision": "fp32"}  # "auto" is bf16 on some CPUs
 
 
 def settings(streets, storage: Path, **changes) -> list[str]:
@@ -32,7 +33,7 @@ def settings(streets, storage: Path, **changes) -> list[str]:
 @pytest.fixture(scope="module")
 def trained(streets, tmp_path_factory, run_command) -> dict:
     storage = tmp_path_factory.mktemp("runs")
-    return run_command("train", RECIPE, *settings(streets, storage)) | {"storage": storage}
+    return run_command("train", RECIPE, *settings(streets, storage, **FP32)) | {"storage": storage}
 
 
 def test_a_run_leaves_a_checkpoint_of_trained_parameters_only(trained):
@@ -80,7 +81,7 @@ def test_another_adapter_and_head_train_and_their_average_is_saved(streets, tmp_
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_and_recomputed_blocks(streets, tmp_path, trained, run_command, precision):
-    """The first loss is that of other precisions, within rounding, and fp16's loss scale is in the checkpoint."""
+    """The first loss is that of float32, within rounding, and fp16's loss scale is in the checkpoint."""
     changes = {"train.precision": precision, "train.activation_checkpointing": True, "train.steps": 2}
     result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
     assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=0.02)
@@ -116,7 +117,8 @@ tracking = dict(storage={str(tmp_path)!r})
 
 def test_compiled(streets, tmp_path, trained, run_command):
     """By torch.compile: the first loss is that of a plain run, and checkpoints have the same names."""
-    result = run_command("train", RECIPE, *settings(streets, tmp_path, **{"train.compile": True, "train.steps": 2}))
+    changes = FP32 | {"train.compile": True, "train.steps": 2}
+    result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
     assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=1e-3)
     names = load_file(f"{result['checkpoint']}/model.safetensors").keys()
     assert names == load_file(f"{trained['checkpoint']}/model.safetensors").keys()
@@ -140,7 +142,7 @@ def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
     curves = {}
     for workers in (1, 2):
         changes = {"train.num_workers": workers, "train.steps": 20, "optimizer.lr": 5e-4, "data.val": ""}
-        changes |= {"train.precision": "fp32"}
+        changes |= FP32
         result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
         curves[workers] = logged(tmp_path, result)
     assert [step for step, _ in curves[1]] == [step for step, _ in curves[2]] == list(range(1, 21))
@@ -150,13 +152,17 @@ def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
 
 
 def test_accumulated_parts(streets, tmp_path, run_command):
-    """Losses and gradients are those of the whole batch, though its images have unlike numbers of classes."""
-    fixed = {"train.steps": 3, "train.precision": "fp32", "data.val": ""}
+    """Losses and gradients are those of the whole batch, though its images have unlike numbers of classes.
+
+    At the first step; AdamW divides by the size of a gradient, so the rounding of small ones is larger at the next.
+    """
+    fixed = FP32 | {"train.steps": 3, "data.val": ""}
     argv = [settings(streets, tmp_path, **fixed, **{"train.num_workers": n, "train.accumulate": n}) for n in (1, 2)]
     whole, parts = (run_command("train", RECIPE, *each) for each in argv)
     assert [step for step, _ in logged(tmp_path, parts)] == [1, 2, 3]
     for name in ("loss", "grad_norm"):
-        expected = [(step, pytest.approx(value, rel=1e-5)) for step, value in logged(tmp_path, whole, name)]
+        history = logged(tmp_path, whole, name)
+        expected = [(step, pytest.approx(value, rel=1e-5 if step == 1 else 1e-3)) for step, value in history]
         assert logged(tmp_path, parts, name) == expected, name
 
 
@@ -241,7 +247,7 @@ def test_bad_input_is_named_before_training(streets, tmp_path, run_command, chan
 def test_resume_refuses_what_does_not_fit(streets, trained, tmp_path, run_command):
     with pytest.raises(ValueError, match=r"no run\.json"):
         run_command("train", RECIPE, *settings(streets, tmp_path), "--resume", tmp_path)
-    changed = settings(streets, trained["storage"], **{"optimizer.lr": 0.5})
+    changed = settings(streets, trained["storage"], **FP32, **{"optimizer.lr": 0.5})
     with pytest.raises(ValueError, match=r"other values of optimizer\.lr"):
         run_command("train", RECIPE, *changed, "--resume", trained["run_dir"])
 
@@ -249,7 +255,7 @@ def test_resume_refuses_what_does_not_fit(streets, trained, tmp_path, run_comman
 def test_a_run_is_found_from_any_folder(streets, trained, monkeypatch):
     """Workers run elsewhere, so a relative path becomes absolute."""
     monkeypatch.chdir(trained["storage"])
-    options = settings(streets, trained["storage"])[1::2]
+    options = settings(streets, trained["storage"], **FP32)[1::2]
     run = Run.reopen(Path(trained["run_dir"]).name, load_recipe(RECIPE, options))
     assert run.folder == trained["run_dir"]
     client = MlflowClient(f"sqlite:///{trained['storage']}/mlflow.db")
