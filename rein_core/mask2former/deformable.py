@@ -63,8 +63,8 @@ class MultiScaleDeformableAttention(nn.Module):
         weights = self.attention_weights(query_bnc).view(b, n, self.num_heads, -1).softmax(dim=-1)
         own_nl2 = reference_n2[:, None] * pixels(shapes, query_bnc.device) - 0.5
         places = offsets + own_nl2.repeat_interleave(self.num_points, dim=1).flatten(1)[:, None]
-        places, weights = (x.unflatten(3, (self.num_levels, self.num_points, -1)) for x in (places, weights))
-        mixed = mix(self.value_proj(value_bnc), places, weights.squeeze(-1), shapes)
+        split = (self.num_levels, self.num_points)
+        mixed = mix(self.value_proj(value_bnc), places.unflatten(3, (*split, 2)), weights.unflatten(3, split), shapes)
         return self.output_proj(mixed)
 
 
@@ -162,7 +162,7 @@ class SparseMix(torch.autograd.Function):
         grad_rows = grad.reshape(-1, rows.shape[1])
         sampled = torch.zeros_like(values)
         matrix = _matrix(columns, sampled, len(rows))
-        torch.sparse.sampled_addmm(matrix, grad_rows, rows.t(), beta=0.0, out=matrix)  # without `out` it copies
+        torch.sparse.sampled_addmm(matrix, grad_rows, rows.t(), beta=0.0, out=matrix)  # into `sampled`
         top_left, top_right, bottom_left, bottom_right = sampled.unbind(1)
         left, right = top_left.lerp(bottom_left, y), top_right.lerp(bottom_right, y)
         top, bottom = top_left.lerp(top_right, x), bottom_left.lerp(bottom_right, x)

@@ -91,8 +91,8 @@ class ReinMask2FormerHead(BaseModule):
         fine, memory = self.pixel_decoder(features)
         query_pos, query = (part.expand(len(fine), -1, -1) for part in self._queries(queries))
         levels = [self._level(memory[i], i) for i in range(_NUM_LEVELS)]
-        seen_from = fine.detach().contiguous(memory_format=torch.channels_last)  # twenty times faster on a CPU
-        small = [_resize(seen_from, level.shape[2:]) for level in memory]
+        detached = fine.detach().contiguous(memory_format=torch.channels_last)  # as a CPU resizes them fast
+        small = [_resize(detached, level.shape[2:]) for level in memory]
         predictions = [self._predict(query)]
         for i, layer in enumerate(self.transformer_decoder.layers):
             seen = _attention_mask(*predictions[-1][1:], small[i % _NUM_LEVELS])

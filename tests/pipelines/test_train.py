@@ -79,14 +79,14 @@ def test_another_adapter_and_head_train_and_their_average_is_saved(streets, tmp_
     assert scores["domains"]["camera"]["samples"] == 1
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_half_precision_and_recomputed_blocks(streets, tmp_path, trained, run_command, precision):
+@pytest.mark.parametrize(("precision", "scales"), [("fp16", {2.0**14, 2.0**15, 2.0**16}), ("bf16", {None})])
+def test_half_precision_and_recomputed_blocks(streets, tmp_path, trained, run_command, precision, scales):
     """The first loss is that of float32, within rounding, and fp16's loss scale is in the checkpoint."""
     changes = {"train.precision": precision, "train.activation_checkpointing": True, "train.steps": 2}
     result = run_command("train", RECIPE, *settings(streets, tmp_path, **changes))
     assert first_loss(tmp_path, result) == pytest.approx(first_loss(trained["storage"], trained), rel=0.02)
     state = torch.load(f"{result['checkpoint']}/trainer.pt", weights_only=True)
-    assert state["scaler"].get("scale") in ({2.0**power for power in (14, 15, 16)} if precision == "fp16" else {None})
+    assert state["scaler"].get("scale") in scales
     assert {value.dtype for value in load_file(f"{result['checkpoint']}/model.safetensors").values()} == {torch.float32}
     assert not torch.load(f"{trained['checkpoint']}/trainer.pt", weights_only=True)["scaler"]
 
@@ -125,8 +125,7 @@ def test_compiled(streets, tmp_path, trained, run_command):
 
 
 def first_loss(storage: Path, result: dict) -> float:
-    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    return next(m.value for m in client.get_metric_history(result["mlflow_run_id"], "loss") if m.step == 1)
+    return dict(logged(storage, result))[1]
 
 
 def logged(storage: Path, result: dict, name: str = "loss") -> list[tuple[int, float]]:
@@ -152,17 +151,13 @@ def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
 
 
 def test_accumulated_parts(streets, tmp_path, run_command):
-    """Losses and gradients are those of the whole batch, though its images have unlike numbers of classes.
-
-    At the first step; AdamW divides by the size of a gradient, so the rounding of small ones is larger at the next.
-    """
-    fixed = FP32 | {"train.steps": 3, "data.val": ""}
+    """Losses and gradients are those of the whole batch, though its images have unlike numbers of classes."""
+    fixed = FP32 | {"train.steps": 3, "data.val": "", "optimizer.lr": 1e-5}  # AdamW's larger steps enlarge rounding
     argv = [settings(streets, tmp_path, **fixed, **{"train.num_workers": n, "train.accumulate": n}) for n in (1, 2)]
     whole, parts = (run_command("train", RECIPE, *each) for each in argv)
     assert [step for step, _ in logged(tmp_path, parts)] == [1, 2, 3]
     for name in ("loss", "grad_norm"):
-        history = logged(tmp_path, whole, name)
-        expected = [(step, pytest.approx(value, rel=1e-5 if step == 1 else 1e-3)) for step, value in history]
+        expected = [(step, pytest.approx(value, rel=1e-5)) for step, value in logged(tmp_path, whole, name)]
         assert logged(tmp_path, parts, name) == expected, name
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from rein_core.mask2former.matching import match
-from rein_core.mask2former.points import class_weights, sample_classes, sample_maps, uncertain_points
+from rein_core.mask2former.points import class_weights, sample_classes, sample_maps, uncertain_points, with_rim
 
 WEIGHTS = (2.0, 5.0, 5.0)
 
@@ -67,10 +67,11 @@ def test_sampled_classes_are_those_of_built_masks():
     points[:, :4] = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     masks = (labels == classes[:, None, None]).float()
     expected = sample_maps(masks[:, None], points)[:, 0]
-    torch.testing.assert_close(sample_classes(labels, torch.arange(3), classes, points), expected, rtol=1e-4, atol=1e-5)
-    others = sample_classes(labels, torch.tensor([2, 0]), classes[[2, 0]], points[[2, 0]])
+    rimmed = with_rim(labels)
+    torch.testing.assert_close(sample_classes(rimmed, torch.arange(3), classes, points), expected, rtol=1e-4, atol=1e-5)
+    others = sample_classes(rimmed, torch.tensor([2, 0]), classes[[2, 0]], points[[2, 0]])
     torch.testing.assert_close(others, expected[[2, 0]], rtol=1e-4, atol=1e-5)
-    of_all = class_weights(labels, points, 4)
+    of_all = class_weights(rimmed, points, 4)
     torch.testing.assert_close(of_all[torch.arange(3), classes], expected, rtol=1e-4, atol=1e-5)
 
 
