@@ -1,9 +1,9 @@
-# install: build .venv at the pins of constraints.txt, only if they changed · demo: the main job · test: lint and tests
+# install: build .venv at the pins of constraints.txt, only if they changed · demo: the main job · test: lint and tests · test-all: the slow ones too
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint
+.PHONY: install demo test test-all lint
 
 # `--no-deps`: constraints.txt lists the whole closure, but with OpenCV's headless build in place of the one that needs a screen's libraries.
 install:
@@ -21,4 +21,7 @@ lint: install
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
 test: lint
+	@$(BIN)/python -m pytest -m 'not slow'
+
+test-all: lint
 	@$(BIN)/python -m pytest

@@ -99,6 +99,7 @@ def told(streets, tmp_path_factory) -> dict:
     return json.loads(printed[-1])
 
 
+@pytest.mark.slow
 def test_the_loops_did_the_same(told):
     """To the last bit of the last loss, so all of them saw the same batches and made the same steps."""
     loops = told["loops"]
@@ -107,6 +108,7 @@ def test_the_loops_did_the_same(told):
     assert [loops[name]["counted"] for name in ("bare", "stream", "checkpoints")] == [6, 6, 2]
 
 
+@pytest.mark.slow
 def test_the_report_fits_its_loops(told):
     for name in ("checkpoints", "stream"):
         own, bare = told["loops"][name], told["loops"]["bare"]
@@ -115,6 +117,7 @@ def test_the_report_fits_its_loops(told):
         assert 0 < own["mean_beside_seconds"] < own["mean_seconds"]
 
 
+@pytest.mark.slow
 def test_the_report_of_checkpoints(told):
     checkpoint, step = told["checkpoint"], told["loops"]["checkpoints"]["seconds"]
     assert (checkpoint["interval"], checkpoint["usual_interval"]) == (4, 3) and 0.5 < checkpoint["mib"] < 50

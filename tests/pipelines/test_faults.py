@@ -109,6 +109,7 @@ def assert_the_controller_is_told_of(said: str, storage: Path) -> None:
     assert failed.info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_and_one_that_is_asked_to_stop(streets, tmp_path, start_command, undisturbed):
     """kill -9, then SIGTERM, and each time the same command again."""
     argv = [*settings(streets, tmp_path), "--name", "streets"]
@@ -130,6 +131,7 @@ def test_a_driver_that_is_killed_and_one_that_is_asked_to_stop(streets, tmp_path
     assert_equal(undisturbed, tmp_path, result)
 
 
+@pytest.mark.slow
 def test_a_stop_during_the_last_validation(streets, tmp_path, start_command):
     """It waits for no score: the weights are saved, and the same command begins with the validation."""
     slow = {"test.short_edge": 128, "model.test_cfg.stride": "21,21", "data.val_samples": 4}
@@ -151,6 +153,7 @@ def test_a_stop_during_the_last_validation(streets, tmp_path, start_command):
     assert [metric.step for metric in history] == [2, 4]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up(streets, tmp_path, start_command, undisturbed, small_disk, fill):
     """The run fails with the reason, its last checkpoint is whole, and with room again the same command goes on."""
     disk, env = small_disk(24), {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
@@ -171,6 +174,7 @@ def test_a_disk_that_fills_up(streets, tmp_path, start_command, undisturbed, sma
     assert_equal(undisturbed, tmp_path, result)
 
 
+@pytest.mark.slow
 def test_an_mlflow_server_that_is_away_for_a_while(
     streets, tmp_path, start_command, undisturbed, mlflow_server, free_port
 ):
@@ -207,6 +211,7 @@ def store() -> Iterator[tuple[str, threading.Event]]:
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_an_object_store_that_is_away_for_a_while(streets, tmp_path, start_command, undisturbed, store, run_command):
     """Training goes on; the checkpoints arrive later. The run in the store is a model for all commands."""
     uri, refusing = store
@@ -225,6 +230,7 @@ def test_an_object_store_that_is_away_for_a_while(streets, tmp_path, start_comma
     assert scores["domains"]["camera"]["samples"] == 1
 
 
+@pytest.mark.slow
 def test_a_lost_node(streets, tmp_path, start_command, undisturbed, start_cluster):
     """Two workers on two nodes; one node dies, training goes on with one worker, and grows back when a node comes."""
     cluster = start_cluster(2)

@@ -64,7 +64,7 @@ def postgres(free_port) -> Iterator[Callable[[], str]]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def server(request, postgres, tmp_path_factory, free_port, wait_until_it_answers) -> Iterator[Namespace]:
     """The documented command, with two users: its `url`, `folder`, and the admin's `password`."""
     store = [postgres()] if request.param == "postgresql" else []
@@ -190,6 +190,7 @@ def test_a_model_is_registered_and_found(server, sign_in, tmp_path, run_command)
     assert found.read_bytes() == (tmp_path / "checkpoint" / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_its_model_and_its_scores_go_through_the_server(server, sign_in, streets, tmp_path, start_command):
     """With an address, a name and a password in the environment; and the password stays there."""
     sign_in("ada")

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 STEPS, RANKS = 30, [1, 2, 4]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_for_a_while(streets, tmp_path, start_command, mlflow_server, free_port):
     """From within the second of three trials. What was logged meanwhile arrives later, and every run is ended."""
     values = {

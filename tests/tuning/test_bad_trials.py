@@ -9,6 +9,8 @@ from mlflow import MlflowClient
 
 from pipelines.models import resolve
 
+pytestmark = pytest.mark.slow
+
 STEPS, EVERY, TOO_HIGH = 6, 2, 1e30
 RATES, WORSE = [1e-9, 2e-9, 3e-9], 5e-3
 """In so few steps what hardly changes scores more than what finds out that most is road."""

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).with_name("tune_on_a_gpu.py")
 
 
+@pytest.mark.slow
 def test_as_many_trials_as_fit_share_each_gpu_and_the_next_begins_when_one_ends(streets, tmp_path, start_cluster):
     """Nodes as in cluster.yaml: a head without work, a GPU node that offers one CPU, a CPU node."""
     cluster = start_cluster(0)

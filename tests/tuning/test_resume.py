@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 from pipelines.models import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 STEPS, EVERY = 60, 10
 
 
