@@ -182,6 +182,7 @@ def _tuner(sweep: Sweep, sampler: Sampler, watch: Watch, left: int) -> tune.Tune
             num_samples=left,
             max_concurrent_trials=concurrent,
             scheduler=scheduler,
+            reuse_actors=not recipe.tune.scheduler,  # the process of a trial that was stopped would train on
         ),
         run_config=tune.RunConfig(
             name=f"ray-{time.time():.0f}",  # Tune's own; what a sweep goes on from are its records

@@ -1,6 +1,7 @@
 """A sweep whose processes are killed: what is finished isn't repeated, what was interrupted goes on."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,11 @@ def test_interrupted_trials_go_on_from_their_checkpoints(resumed):
     assert len(trials) == 3
     assert all([step for step, _ in losses] == list(range(1, STEPS + 1)) for losses in trials.values())
     assert resumed["said"].count("resuming after step") >= 2
+
+
+def test_a_process_drives_one_trial_after_another(resumed):
+    """One before the command was killed, one after it, and one for the trial whose driver was."""
+    assert len(set(re.findall(r"\(func pid=(\d+)\)", resumed["said"]))) == 3
 
 
 def test_the_result_has_all_trials(resumed):
