@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from threading import Barrier
 
 import numpy as np
@@ -94,5 +95,5 @@ def test_all_files_are_asked_at_once_and_answer_in_order(tmp_path, monkeypatch):
 
 def small_rows(file: int) -> Iterator[dict]:
     """One more in every file."""
-    for number, row in zip(range(file + 1), rows(file), strict=False):
+    for number, row in enumerate(islice(rows(file), file + 1)):
         yield row | {"image": b"", "class_pixels": [100 * file + number] + [0] * 18}

@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 
 from pipelines.models import resolve
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS, EVERY = 60, 10
 
 
