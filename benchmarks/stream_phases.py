@@ -1,7 +1,7 @@
 """Where a sample's time goes: milliseconds of each part of the training stream, in a loop on one core.
 
 `python -m benchmarks.stream_phases --pairs 2000 --drawn 60 --work DIR --json`, with the pairs and shards of
-`benchmarks.stream`. `all_columns_ms` is what an image takes to decode whose strips are all wanted, not only a crop's.
+`benchmarks.stream`. `whole_image_ms` is what an image takes to decode that is wanted whole, not only a crop's part.
 The floor, `whole_file_ms`, is what nobody who keeps whole PNG files can save: decoding one, and its label.
 """
 
@@ -29,7 +29,7 @@ CODECS = ("original", "zstd", "jpeg95")
 PARTS = {
     "read": (Shards, "read"),
     "decode label": (Sample, "label_ids"),
-    "decode image": (Sample, "columns"),
+    "decode image": (Sample, "pixels"),
     "draw crop": (augment, "draw_crop"),
     "resize image": (augment, "resized_crop"),
     "colours": (augment, "distort"),
@@ -53,9 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         for codec, rounds in runs.items():
             rounds.append(of_parts(folder(work, codec, named), args.samples))
     found = {codec: {part: _median(rounds, part) for part in rounds[0]} for codec, rounds in runs.items()}
-    columns = {codec: all_columns(folder(work, codec, named), args.samples // 4) for codec in CODECS}
+    images = {codec: whole_images(folder(work, codec, named), args.samples // 4) for codec in CODECS}
     floor = {"PNG": whole_files(folder(work, "raw", named), args.samples // 4)}
-    told = {"ms": found, "all_columns_ms": columns, "whole_file_ms": floor}
+    told = {"ms": found, "whole_image_ms": images, "whole_file_ms": floor}
     common.emit(told | {"machine": common.machine(common.device())}, args.json)
 
 
@@ -93,14 +93,14 @@ def _timed(part: str, function: Callable, spent: dict[str, float]) -> Callable:
     return timed
 
 
-def all_columns(uri: Path, samples: int) -> float:
+def whole_images(uri: Path, samples: int) -> float:
     """Milliseconds to decode an image, all of it."""
     shards = Shards(str(uri))
     spent = 0.0
     for index in range(min(samples, len(shards))):
         sample = shards.read(index)
         started = time.perf_counter()
-        sample.columns(0, sample.width)
+        sample.pixels()
         spent += time.perf_counter() - started
     return round(1000 * spent / min(samples, len(shards)), 2)
 

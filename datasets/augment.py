@@ -15,8 +15,8 @@ from datasets.labels import IGNORE
 _CROP_TRIES = 10
 _PAD_BGR = (104, 116, 124)  # the ImageNet mean: what mmseg's padding with 0 after normalisation comes to
 
-Columns = Callable[[int, int], np.ndarray]
-"""(first, end) → the image, BGR uint8 [h, w, 3], of which at least these columns are decoded."""
+Pixels = Callable[[slice, slice], np.ndarray]
+"""(rows, columns) → the image, BGR uint8 [h, w, 3], of which at least these are decoded."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Augment:
     wanted_pixels: int = 1500
 
     def __call__(
-        self, image: np.ndarray | Columns, label: np.ndarray, rng: np.random.Generator, wanted: int | None = None
+        self, image: np.ndarray | Pixels, label: np.ndarray, rng: np.random.Generator, wanted: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """BGR uint8 [h, w, 3] and train ids uint8 [h, w] → the same of `crop_size`.
 
-        Scale and crop are drawn first: of an image that is given by its columns only those that the crop needs are
+        Scale and crop are drawn first: of an image that comes as what decodes it only what the crop needs is
         decoded, and only what lies above and left of the crop's end is resized.
 
         Args:
@@ -81,14 +81,14 @@ def resized_shape(shape: tuple[int, int], short_edge: int, max_size: int) -> tup
 
 
 def resized_crop(
-    image: np.ndarray | Columns, size: tuple[int, int], shape: tuple[int, int], window: tuple[slice, slice]
+    image: np.ndarray | Pixels, size: tuple[int, int], shape: tuple[int, int], window: tuple[slice, slice]
 ) -> np.ndarray:
     """A window of the bilinearly resized image, the same to the bit, without resizing what is right of or below it.
 
     Where that is too little for the scale to change its size, all is resized.
 
     Args:
-        image: BGR uint8 [h, w, 3], or what decodes its columns.
+        image: BGR uint8 [h, w, 3], or what decodes it.
         size: (h, w) of it.
         shape: (h, w) of the whole resized image.
         window: rows and columns of that.
@@ -96,8 +96,8 @@ def resized_crop(
     factors = [new / old for new, old in zip(shape, size, strict=True)]
     ends = [min(part.stop, new) for part, new in zip(window, shape, strict=True)]
     needed = [min(int(end / f) + 2, old) for end, f, old in zip(ends, factors, size, strict=True)]
-    first = max(int(window[1].start / factors[1]) - 2, 0)
-    pixels = image if isinstance(image, np.ndarray) else image(first, needed[1])
+    firsts = [max(int(part.start / f) - 2, 0) for part, f in zip(window, factors, strict=True)]
+    pixels = image if isinstance(image, np.ndarray) else image(*map(slice, firsts, needed))
     part = pixels[: needed[0], : needed[1]]
     resized = _resize(part, factors)
     if resized.shape == part.shape and shape != size:  # OpenCV has copied it, without interpolating
@@ -133,8 +133,10 @@ def draw_crop(
 
 
 def _counts(label: np.ndarray) -> np.ndarray:
-    """Pixels of each train id, int64 [255]; np.bincount takes three times as long."""
-    return cv2.calcHist([label], [0], None, [IGNORE], [0, IGNORE]).ravel().astype(np.int64)
+    """Pixels of each train id, int64 [255], by the lengths of runs of one id: pixel by pixel takes thrice as long."""
+    ids = label.ravel()
+    ends = np.flatnonzero(np.append(ids[1:] != ids[:-1], True))
+    return np.bincount(ids[ends], np.diff(ends, prepend=-1), minlength=256)[:IGNORE].astype(np.int64)
 
 
 @dataclass(frozen=True)

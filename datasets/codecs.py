@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import simplejpeg
 
-from datasets import strips
+from datasets import jpeg_rows, strips
 
 IMAGE_CODECS = ("original", "zstd", "jpeg95")
 LABEL_CODEC = "zstd"
@@ -34,22 +34,24 @@ def encode_image(data: bytes, pixels: np.ndarray, codec: str) -> bytes:
     if codec == "zstd":
         return strips.join(pixels, _encode_differences)
     if codec == "jpeg95" and not data.startswith(JPEG):
-        return strips.join(pixels, _encode_jpeg)
+        return strips.join(pixels, jpeg_rows.encode)
     return data
 
 
-def decode_image(data: bytes, height: int, width: int, left: int = 0, right: int | None = None) -> np.ndarray:
+def decode_image(
+    data: bytes, height: int, width: int, rows: slice = slice(None), columns: slice = slice(None)
+) -> np.ndarray:
     """A stored image, BGR uint8 [height, width, 3].
 
     Args:
-        left, right: only these columns are wanted; others may hold anything.
+        rows, columns: only these are wanted; others may hold anything.
     """
     if not data.startswith(strips.MAGIC):
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     image = np.empty((height, width, 3), np.uint8)
-    parts = strips.touched(data, width, left, width if right is None else right)
+    parts = strips.touched(data, width, *columns.indices(width)[:2])
     decode = _decode_differences if parts[0][1][: len(_FRAME)] == _FRAME else _decode_jpegs
-    decode(parts, image)
+    decode(parts, image, *rows.indices(height)[:2])
     return image
 
 
@@ -82,23 +84,19 @@ def _encode_differences(pixels: np.ndarray) -> bytes:
     return _compress(differences, _IMAGE_LEVEL)
 
 
-def _encode_jpeg(pixels: np.ndarray) -> bytes:
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_OPTIMIZE, 1]  # codes of its own: a fifth smaller
-    return cv2.imencode(".jpg", pixels, options)[1].tobytes()
-
-
-def _decode_jpegs(parts: list[tuple[slice, memoryview]], image: np.ndarray) -> None:
+def _decode_jpegs(parts: list[tuple[slice, memoryview]], image: np.ndarray, first: int, end: int) -> None:
     """The pixels are OpenCV's, which takes a sixth longer: it allocates for every strip."""
     room = np.empty(image.shape[0] * max(place.stop - place.start for place, _ in parts) * 3, np.uint8)
     for columns, data in parts:
-        image[:, columns] = simplejpeg.decode_jpeg(data, "BGR", buffer=room)
+        rows, data = jpeg_rows.cut(data, len(image), first, end)
+        image[rows, columns] = simplejpeg.decode_jpeg(data, "BGR", buffer=room)
 
 
-def _decode_differences(parts: list[tuple[slice, memoryview]], image: np.ndarray) -> None:
+def _decode_differences(parts: list[tuple[slice, memoryview]], image: np.ndarray, _first: int, end: int) -> None:
     for columns, data in parts:
         place = image[:, columns]
         place[:] = _decompress(data, place.shape)
-    rows = image[:, parts[0][0].start : parts[-1][0].stop]
+    rows = image[:end, parts[0][0].start : parts[-1][0].stop]
     for above, row in zip(rows[:-1], rows[1:], strict=True):
         np.add(above, row, out=row)  # np.add.accumulate takes ten times as long, and strip by strip four times
 

@@ -52,9 +52,9 @@ class Sample:
     height: int
     width: int
 
-    def columns(self, left: int, right: int) -> np.ndarray:
-        """The image, BGR uint8 [h, w, 3], of which only these columns need to be right."""
-        return self._decoded("image", decode_image, self.image, self.height, self.width, left, right)
+    def pixels(self, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
+        """The image, BGR uint8 [h, w, 3], of which only these rows and columns need to be right."""
+        return self._decoded("image", decode_image, self.image, self.height, self.width, rows, columns)
 
     def label_ids(self) -> np.ndarray:
         """The label, uint8 [h, w]."""

@@ -273,7 +273,7 @@ _SAMPLE = [field.name for field in fields(Sample)]
 
 def decode(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """The image, BGR uint8 [h, w, 3], and the label, uint8 [h, w]."""
-    return sample.columns(0, sample.width), sample.label_ids()
+    return sample.pixels(), sample.label_ids()
 
 
 def find_damage(uri: str) -> list[str]:

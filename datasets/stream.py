@@ -15,7 +15,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.exceptions import RayTaskError
 
 from datasets.ahead import ahead
-from datasets.augment import Columns
+from datasets.augment import Pixels
 from datasets.plan import Pick, Plan
 from datasets.sample import OR_SKIP, Damaged, Sample
 from datasets.shards import Shards
@@ -33,10 +33,10 @@ _READS_AT_ONCE = 8  # as many as Arrow's own threads that read from a store
 
 
 Augmentation = Callable[
-    [Columns, np.ndarray, np.random.Generator, int | None],
+    [Pixels, np.ndarray, np.random.Generator, int | None],
     tuple[np.ndarray, np.ndarray],
 ]
-"""(image by its columns, label, generator, class that the crop should show) → image and label of one size."""
+"""(what decodes the image, label, generator, class that the crop should show) → image and label of one size."""
 Augmented = tuple[np.ndarray, np.ndarray]
 
 
@@ -49,7 +49,7 @@ class Mixing(Protocol):
 
     others: int
 
-    def alone(self, image: Columns, label: np.ndarray, rng: np.random.Generator, wanted: int | None) -> Augmented:
+    def alone(self, image: Pixels, label: np.ndarray, rng: np.random.Generator, wanted: int | None) -> Augmented:
         """What is done to the sample, and to each of the others, before they are mixed."""
 
     def mix(
@@ -139,7 +139,7 @@ class Loader:
         if isinstance(found, Damaged):
             raise found
         augment = self.augment.alone if self.others else self.augment
-        image, label = augment(found.columns, found.label_ids(), self.plan.rng(position, part), wanted)
+        image, label = augment(found.pixels, found.label_ids(), self.plan.rng(position, part), wanted)
         return {"image": image, "label": label, "name": found.name}
 
     def _substitute(self, position: int, part: int, source: Shards) -> dict[str, np.ndarray | str]:

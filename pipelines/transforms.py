@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 import rein_core  # noqa: F401  (its stub lets mmseg be imported)
-from datasets.augment import Augment, Columns
+from datasets.augment import Augment, Pixels
 
 _MAX_SEED = 2**32
 _CHOICE = range(1000)  # what a transform that mixes images is asked to choose from, to see how many it takes
@@ -41,16 +41,16 @@ class MMSegTransforms:
         return sum(count for _, count in self._built)
 
     def __call__(
-        self, image: Columns, label: np.ndarray, rng: np.random.Generator, wanted: int | None = None
+        self, image: Pixels, label: np.ndarray, rng: np.random.Generator, wanted: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """BGR uint8 [h, w, 3] and train ids uint8 [h, w]. Raises ValueError if a transform fails."""
         return self.mix(*self.alone(image, label, rng, wanted), rng, [])
 
     def alone(
-        self, image: Columns, label: np.ndarray, rng: np.random.Generator, wanted: int | None = None
+        self, image: Pixels, label: np.ndarray, rng: np.random.Generator, wanted: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """What comes before the transforms."""
-        return self.before(image, label, rng, wanted) if self.before else (image(0, label.shape[1]), label)
+        return self.before(image, label, rng, wanted) if self.before else (image(np.s_[:], np.s_[:]), label)
 
     def mix(
         self,

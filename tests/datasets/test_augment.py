@@ -88,15 +88,16 @@ def test_resized_crops_are_crops_of_what_mmseg_resizes(transforms, shape, short_
         window = np.s_[top : top + 200, left : left + 200]
         seen = []
 
-        def columns(first: int, end: int, seen=seen) -> np.ndarray:
-            seen.append((first, end))
+        def pixels(*part: slice, seen=seen) -> np.ndarray:
+            seen.append(part)
             only = np.zeros_like(image)
-            only[:, first:end] = image[:, first:end]
+            only[part] = image[part]
             return only
 
-        crop = resized_crop(columns, shape, resized, window)
+        crop = resized_crop(pixels, shape, resized, window)
         assert np.array_equal(crop, theirs[window])
-        assert seen[0][1] - seen[0][0] <= 200 * shape[1] / resized[1] + 8
+        for side, part in enumerate(seen[0]):
+            assert part.stop - part.start <= 200 * shape[side] / resized[side] + 8
 
 
 @pytest.mark.parametrize("max_size", [300, 511, 2048])

@@ -138,7 +138,7 @@ def test_a_damaged_sample_is_named_when_it_is_decoded(codec):
     label = encode_label(pixels[..., 0])
     for bad in (Sample("a/b", image[:60], label, 40, 300), Sample("a/b", image, label, 41, 301)):
         with pytest.raises(ValueError, match="sample a/b: its image is damaged.*ingest the data set again"):
-            bad.columns(0, 300)
+            bad.pixels()
     with pytest.raises(ValueError, match="sample a/b: its label is damaged"):
         Sample("a/b", image, label[:-9], 40, 300).label_ids()
 
