@@ -31,7 +31,7 @@ def cut(data: bytes | memoryview, height: int, first: int, end: int) -> tuple[sl
         data: what `encode` made of `height` rows.
 
     Raises:
-        ValueError, struct.error: it is damaged.
+        ValueError, LookupError, struct.error: it is damaged.
     """
     frame, interval, scan = _head(data)
     rows = _BLOCK * _BLOCKS_BETWEEN
