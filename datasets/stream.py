@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.stats import get_or_create_stats_actor
 from ray.exceptions import RayTaskError
 
 from datasets.ahead import ahead
@@ -174,6 +175,22 @@ def _stacked(rows: Iterable[dict[str, np.ndarray | str]], count: int) -> dict[st
         for part, values in words.items():
             values.append(row[part])
     return pixels | {part: np.array(values) for part, values in words.items()}
+
+
+def warm_up(process: bool = False) -> None:
+    """Begins to start what a cluster's first stream waits for, and returns at once.
+
+    Args:
+        process: not only Ray Data's own actor, but one for the tasks, with all that they import. It serves who calls
+            this from where the stream will be, soon: Ray ends one that is idle for more than a second.
+    """
+    get_or_create_stats_actor()
+    if process:
+        ray.remote(num_cpus=0)(_import_all).remote()
+
+
+def _import_all() -> None:
+    from datasets import stream  # noqa: F401  (in the process of the task)
 
 
 def batches(

@@ -21,6 +21,7 @@ from torch import nn
 from datasets import overlap
 from datasets.sample import Damaged, one_line
 from datasets.shards import Shards
+from datasets.stream import warm_up
 from pipelines import checkout, models, preemption, refusals, resources, tracking
 from pipelines.cluster import connect, known_to_helpers, live_nodes, wait_for_cpus
 from pipelines.feed import check_feed
@@ -91,6 +92,7 @@ def train(
     tracking.configure(**tracking.place(recipe))
     provenance = check_inputs(recipe, is_new=run is None and parent_run_id is None)
     connect()
+    warm_up()
     share = resources.share(recipe, live_nodes(), concurrent, gpus_per_worker)
     if concurrent == 1 and not share.use_gpu:
         wait_for_cpus(share.least_cpus(recipe.train.min_workers or recipe.train.num_workers))

@@ -16,7 +16,7 @@ from ray.train import Checkpoint, CheckpointConsistencyMode, CheckpointUploadMod
 from safetensors import SafetensorError
 
 from datasets.sample import one_line
-from datasets.stream import batches
+from datasets.stream import batches, warm_up
 from pipelines import preemption, runs, scratch
 from pipelines.batch import ids_of, split, to_mmseg
 from pipelines.clock import Clock
@@ -55,6 +55,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, float]:
         RuntimeError: this worker can't begin.
     """
     quiet()
+    warm_up(process=True)
     torch.set_num_threads(config["threads"])
     try:
         loop = Loop(parse_recipe(config["recipe"]), config)

@@ -1,6 +1,8 @@
 """The stream: every sample once an epoch, the same sequence for any number of ranks and after any resume."""
 
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -40,6 +42,34 @@ def test_ray_delivers_the_plan_in_order(streets):
     resumed = list(batches(*feed(streets), range(3, 6), rank=1, world_size=2))
     for late, whole in zip(resumed, streamed[3:], strict=True):
         assert np.array_equal(late["image"], whole["image"][2:])
+
+
+WARM = """
+import psutil, ray, time
+from datasets.stream import warm_up
+from pipelines.cluster import connect
+
+def actors():
+    return [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
+
+def decoders():
+    children = [each for each in psutil.Process().children(recursive=True) if each.name().startswith("ray::")]
+    return [each for each in children if any("simplejpeg" in part.path for part in each.memory_maps())]
+
+connect()
+before = actors(), len(decoders())
+warm_up(process=True)
+started = time.time()
+while not decoders() and time.time() < started + 60:
+    time.sleep(0.05)
+print([before, actors(), len(decoders())])
+"""
+
+
+def test_what_a_first_stream_waits_for_begins_to_start():
+    """Ray Data's actor, and a process that has imported what decodes."""
+    told = subprocess.run([sys.executable, "-c", WARM], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "[([], 0), ['datasets_stats_actor'], 1]"
 
 
 def test_data_sets_follow_one_another_unnoticed(streets, monkeypatch):
