@@ -68,6 +68,14 @@ def test_original_keeps_the_file_and_jpeg95_keeps_a_jpeg(picture):
     assert encode_image(jpeg, picture, "jpeg95") == jpeg
 
 
+def test_jpegs_of_codes_of_their_own_have_the_usual_pixels():
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8), (9, 9), 3)
+    data = encode_image(png(picture), picture, "jpeg95")
+    usual = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+    assert len(data) < len(usual)
+    assert np.array_equal(decode_image(data, 300, 200), cv2.imdecode(usual, cv2.IMREAD_COLOR))
+
+
 def test_a_strip_that_is_cut_short_or_has_another_height_is_damaged():
     picture = np.random.default_rng(0).integers(0, 256, (40, 300, 3), dtype=np.uint8)
     data = encode_image(png(picture), picture, "jpeg95")

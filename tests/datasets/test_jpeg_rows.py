@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from datasets import jpeg_rows
+from datasets.codecs import decode_file
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -14,21 +15,17 @@ def picture(height: int, width: int) -> np.ndarray:
     return cv2.GaussianBlur(noise, (5, 5), 1.5)
 
 
-def decoded(data: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-
-
 @pytest.mark.parametrize("size", [(1, 1), (33, 40), (64, 16), (97, 122), (700, 256)], ids=str)
 def test_any_rows_have_the_pixels_of_the_whole(size):
     data, rng = jpeg_rows.encode(picture(*size)), np.random.default_rng(1)
-    whole, drawn = decoded(data), np.sort(rng.integers(0, size[0] + 1, (60, 2)))
+    whole, drawn = decode_file(data), np.sort(rng.integers(0, size[0] + 1, (60, 2)))
     edges = [(0, 1), (0, size[0]), (size[0] - 1, size[0])]
     beside = [(max(edge - 1, 0), min(edge + 1, size[0])) for edge in range(0, size[0], 16)]
     for first, end in edges + beside + [tuple(pair) for pair in drawn.tolist() if pair[0] < pair[1]]:
         rows, part = jpeg_rows.cut(data, size[0], first, end)
         assert rows.start <= first < end <= rows.stop
         inner = slice(first - rows.start, end - rows.start)
-        assert np.array_equal(decoded(part)[inner], whole[first:end])
+        assert np.array_equal(decode_file(part)[inner], whole[first:end])
 
 
 def test_only_the_rows_that_are_wanted_are_kept():
@@ -44,7 +41,7 @@ def test_only_the_rows_that_are_wanted_are_kept():
 def test_the_whole_has_the_usual_pixels_and_is_smaller():
     usual = cv2.imencode(".jpg", picture(300, 200), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     data = jpeg_rows.encode(picture(300, 200))
-    assert len(data) < len(usual) and np.array_equal(decoded(data), decoded(usual))
+    assert len(data) < len(usual) and np.array_equal(decode_file(data), decode_file(usual))
 
 
 def test_a_jpeg_without_markers_stays_whole():
@@ -57,6 +54,6 @@ def test_damage_is_an_error():
     data = jpeg_rows.encode(picture(300, 200))
     for bad in (data[:100], data[:-2000], data.replace(b"\xff\xd3", b"\xff\x00", 1)):
         with pytest.raises((ValueError, struct.error)):
-            decoded(jpeg_rows.cut(bad, 300, 100, 110)[1])
+            decode_file(jpeg_rows.cut(bad, 300, 100, 110)[1])
     with pytest.raises(ValueError, match="9 restart markers where 400 rows have 12"):
         jpeg_rows.cut(data, 400, 100, 110)
