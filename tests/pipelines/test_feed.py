@@ -43,10 +43,10 @@ def test_rare_classes_come_from_the_stored_counts(streets):
     assert min(shown) > 60 and len({pick.wanted for pick in picks}) > 5
     counts = {True: 0, False: 0}
     for position, pick in enumerate(picks):
-        columns = sources[pick.source].read(pick.index).columns
+        pixels = sources[pick.source].read(pick.index).pixels
         for asked in counts:
             wanted = pick.wanted if asked else None
-            _, ids = augment(columns, labels[pick.source, pick.index], plan.rng(position), wanted)
+            _, ids = augment(pixels, labels[pick.source, pick.index], plan.rng(position), wanted)
             counts[asked] += np.count_nonzero(ids == pick.wanted) > 30
     assert counts[True] > counts[False]
 

@@ -61,7 +61,7 @@ def test_others_go_through_what_comes_before_the_list_only(streets, mmseg):
     row, pick = Loader(sources, plan, augment, 0, 0, 1).load(5), plan.pick(5)
     indices = [pick.index, *plan.others(5, len(sources[pick.source]), 3)]
     samples = [sources[pick.source].read(i) for i in indices]
-    alone = [results(*augment.before(s.columns, s.label_ids(), plan.rng(5, part))) for part, s in enumerate(samples)]
+    alone = [results(*augment.before(s.pixels, s.label_ids(), plan.rng(5, part))) for part, s in enumerate(samples)]
     expected = mosaic(mmseg, [mmseg.RGB2Gray()(alone[0]), *alone[1:]], int(plan.rng(5, 4).integers(2**32)))
     assert np.array_equal(row["image"], np.rint(expected["img"])) and np.array_equal(
         row["label"], expected["gt_seg_map"]
