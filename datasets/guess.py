@@ -1,5 +1,7 @@
 """What a folder is that holds no shards, and what to do about it."""
 
+import shlex
+
 from datasets.ahead import ahead
 from datasets.layouts import get_layout, recognise
 from datasets.parts import MANIFEST, unfinished
@@ -29,4 +31,4 @@ def _raw(uri: str) -> str | None:
         return None
     splits = get_layout(name).splits(RawFolder(uri))
     split = f" --split {'|'.join(splits)}" if len(splits) > 1 else ""
-    return f"it looks like raw {name} data: python -m pipelines ingest {name} {uri} OUT{split}"
+    return f"it looks like raw {name} data: python -m pipelines ingest {name} {shlex.quote(uri)} OUT{split}"

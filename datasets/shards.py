@@ -17,7 +17,7 @@ from datasets.codecs import LABEL_CODEC
 from datasets.guess import describe
 from datasets.open_files import OpenFile, open_file
 from datasets.parts import MANIFEST
-from datasets.sample import UNREADABLE, Damaged, Sample, naming
+from datasets.sample import UNREADABLE, Damaged, Sample, naming, one_line
 from datasets.storage import filesystem, listing, size, to_json, write_json, writing
 
 VERSION = 2
@@ -277,7 +277,7 @@ def decode(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_damage(uri: str) -> list[str]:
-    """Files that are gone, or whose bytes are no longer those that were written.
+    """Files whose bytes are no longer those that were written, and with the reason those that can't be read.
 
     Raises:
         ValueError: no finished shard folder, or its manifest says something else than when it was written.
@@ -290,7 +290,9 @@ def find_damage(uri: str) -> list[str]:
         try:
             with fs.open_input_stream(f"{path}/{entry['file']}") as stream:
                 whole = hashlib.file_digest(stream, "sha256").hexdigest() == entry["sha256"]
+            broken += [] if whole else [entry["file"]]
         except FileNotFoundError:
-            whole = False
-        broken += [] if whole else [entry["file"]]
+            broken.append(entry["file"])
+        except OSError as error:
+            broken.append(f"{entry['file']} ({one_line(error)})")
     return broken

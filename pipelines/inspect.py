@@ -105,6 +105,7 @@ def _verify(uri: str) -> None:
     broken = find_damage(uri)
     if broken:
         raise ValueError(
-            f"shards {uri}: {', '.join(broken)} changed since it was written: ingest again with --overwrite"
+            f"shards {uri}: {', '.join(broken)} changed since it was written, or can't be read: if it stays so, ingest "
+            "again with --overwrite"
         )
     say("every byte is as it was written")

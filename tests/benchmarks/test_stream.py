@@ -46,6 +46,12 @@ def test_another_number_of_pairs_is_other_data_for_every_loader(read, tmp_path):
         assert (uri / MANIFEST).read_text() == (pairs if kind == "raw" else str(tmp_path / f"raw-{pairs}"))
 
 
+def test_ratios_are_of_the_loaders_that_ran():
+    rates = {"mmseg": 10, "ours zstd": 45, "ours jpeg95": 60, "loop jpeg95": 66, "worker jpeg95": 55}
+    found = stream.ratios({name: {"images_per_cpu_second": rate} for name, rate in rates.items()})
+    assert found == {"ratio": {"lossless": 4.5, "jpeg95": 6.0}, "loop_over_ray": {"jpeg95": 1.1, "worker jpeg95": 1.2}}
+
+
 def test_pairs_that_are_not_drawn_are_links_to_those_that_are(tmp_path, monkeypatch):
     drawn, ingested = [], []
 

@@ -1,5 +1,7 @@
 """A folder that is no shards is known by a data set's files, also where something has to be done to them first."""
 
+import shlex
+
 import pytest
 
 from datasets.guess import describe
@@ -28,6 +30,13 @@ def test_labels_that_are_to_be_rendered(tmp_path, raw_files):
     polygons.parent.mkdir(parents=True)
     polygons.write_text("{}")
     assert describe(str(tmp_path)).startswith("it looks like raw idd data: python -m pipelines ingest idd ")
+
+
+def test_the_command_for_a_name_with_a_space_can_be_pasted(tmp_path, raw_files):
+    raw_files.image(tmp_path / "my set/images/1.png")
+    raw_files.label([0, 6], tmp_path / "my set/labels/1.png", "grey")
+    command = describe(str(tmp_path / "my set")).partition("data: ")[2]
+    assert shlex.split(command)[5:7] == [str(tmp_path / "my set"), "OUT"]
 
 
 def test_a_mistake_in_your_own_file_is_told(tmp_path):

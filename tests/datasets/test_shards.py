@@ -170,6 +170,15 @@ def test_a_flipped_byte_is_found_in_every_file(copy, seed):
         file.write_bytes(whole)
 
 
+def test_a_file_that_cannot_be_read_hides_no_other(in_files):
+    (in_files / "part-0.parquet").unlink()
+    (in_files / "part-0.parquet").mkdir()
+    data = (in_files / "part-1.parquet").read_bytes()
+    (in_files / "part-1.parquet").write_bytes(data[:-1])
+    unread, changed = find_damage(str(in_files))
+    assert unread.startswith("part-0.parquet (") and "directory" in unread and changed == "part-1.parquet"
+
+
 def damage(uri: str) -> str:
     """Names of the damaged files. Of a damaged manifest an error tells, as what it lists can't be relied on."""
     try:
