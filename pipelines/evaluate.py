@@ -118,6 +118,10 @@ def _track(
         for each in pictures:
             shown = panel(each.image, each.truth, each.prediction, domain.space)
             tracker.picture(shown, f"evaluate/{domain.name}/{each.name.replace('/', '_')}.png")
+    for name, found in result.get("pooled", {}).items():
+        step = tracker.next_step(f"evaluate/{name}_all/mIoU")
+        tracker.metrics(evaluation.flat_metrics("evaluate", f"{name}_all", found), step)
+        tracker.tags({f"evaluate/{name}_all/{key}": str(found[key]) for key in ("of", "samples", "resolution")})
     for name, found in result.get("robustness", {}).items():
         values = {f"evaluate/{name}/{key}": found[key] for key in ("mPC", "rPC") if found[key] is not None}
         tracker.metrics(values, tracker.next_step(f"evaluate/{name}/mPC"))

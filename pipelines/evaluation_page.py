@@ -17,7 +17,7 @@ def page_of(
     model: str, domains: list[Domain], counts: list[Counts], result: dict[str, Any], drawn: list[list[Picture]],
     facts: dict[str, str],
 ) -> str:  # fmt: skip
-    """The HTML page of the clean domains, and the robustness that `result` has.
+    """The HTML page of the clean domains, and what `result` has of them pooled and of robustness.
 
     Args:
         drawn: each domain's samples, as `choose` gives them.
@@ -28,7 +28,7 @@ def page_of(
                 found.calibration, pictures)
         for domain, found, pictures in zip(domains, counts, drawn, strict=True)
     ]  # fmt: skip
-    return report_page(model, sections, facts, result.get("robustness"))
+    return report_page(model, sections, facts, result.get("robustness"), result.get("pooled"))
 
 
 def choose(segmentor: nn.Module, domain: Domain, counts: Counts, protocol: Protocol, each: int) -> list[Picture]:

@@ -18,7 +18,9 @@ _COLUMNS = (
 _TITLES = {"boundary_mIoU": "boundary mIoU"}
 
 
-def report_page(model: str, domains: list[Domain], facts: dict[str, str], robustness: dict | None = None) -> str:
+def report_page(
+    model: str, domains: list[Domain], facts: dict[str, str], robustness: dict | None = None, pooled: dict | None = None
+) -> str:
     """The whole HTML page.
 
     Args:
@@ -27,7 +29,9 @@ def report_page(model: str, domains: list[Domain], facts: dict[str, str], robust
         facts: label → text (commit, VFM, digests, test resolution, date …); long digests in it are shortened.
         robustness: {domain: {"clean": mIoU, "mPC": mIoU, "rPC": percent, "kinds": {kind: [mIoU at severity 1 … 5,
             None where not run]}}}.
+        pooled: {name: scores as a domain's, of the domains that "of" names}: these as one, beside them in the tables.
     """
+    pooled = pooled or {}
     return render(
         "report.html",
         title=f"Evaluation of {model}",
@@ -36,7 +40,8 @@ def report_page(model: str, domains: list[Domain], facts: dict[str, str], robust
         ends=_ends(domain.scores["mIoU"] for domain in domains),
         columns=_columns(domains),
         domains=[_domain(place, domain) for place, domain in enumerate(domains)],
-        class_tables=_class_tables(domains),
+        pooled=[{"name": f"{name}, all", "anchor": None, "scores": scores} for name, scores in pooled.items()],
+        class_tables=_class_tables(domains, pooled),
         facts=facts,
         robustness=[_robustness(name, values) for name, values in (robustness or {}).items()],
     )
@@ -79,16 +84,18 @@ def _domain(place: int, domain: Domain) -> dict[str, Any]:
     }
 
 
-def _class_tables(domains: list[Domain]) -> list[dict[str, Any]]:
+def _class_tables(domains: list[Domain], pooled: dict[str, dict]) -> list[dict[str, Any]]:
     """A table for each label space that several domains share: a row a domain, a column a class that is shown."""
     tables = []
     for space in {domain.space.name: domain.space for domain in domains}.values():
         sharing = [domain for domain in domains if domain.space.name == space.name]
         shown = [e for e in figures.legend(space) if any(e["name"] in domain.scores["IoU"] for domain in sharing)]
         if len(sharing) > 1:
+            scores = {domain.name: domain.scores for domain in sharing}
+            scores |= {f"{name}, all": both for name, both in pooled.items() if both["of"][0] in scores}
             rows = [
-                {"name": d.name, "cells": [figures.score_cell(d.scores["IoU"].get(e["name"])) for e in shown]}
-                for d in sharing
+                {"name": name, "cells": [figures.score_cell(found["IoU"].get(e["name"])) for e in shown]}
+                for name, found in scores.items()
             ]
             tables.append({"classes": shown, "rows": rows})
     return tables

@@ -88,6 +88,19 @@ def test_the_ends_are_those_of_domains_that_have_a_score(order):
     assert "– to –" not in page_of([float("nan")] * 2)
 
 
+def test_conditions_as_one_stand_in_the_tables_and_in_no_mean():
+    """A row of scores and one of classes; the mean over domains, and the number of samples, are of the domains."""
+    each = {"IoU": {"a": 10.0}, "samples": 3, "resolution": "as stored"}
+    domains = [Domain(name, THREE, each | {"mIoU": 20.0}, np.zeros((3, 3), int)) for name in ("fog", "night")]
+    both = {"acdc": each | {"mIoU": 77.77, "IoU": {"a": 66.6}, "samples": 6, "of": ["fog", "night"]}}
+    page = report_page("m", domains, {}, pooled=both)
+    scores, classes = page.split('id="scores"')[1].split('id="classes"')
+    assert scores.count("acdc, all") == 1 and "77.77" in scores
+    assert classes.count("acdc, all") == 1 and "66.6" in classes
+    footer = scores.split("<tfoot>")[1]
+    assert "<strong>20.00</strong>" in footer and "<td>6</td>" in footer
+
+
 def page_of(scores: Iterable[float]) -> str:
     """A page of domains of these mIoUs."""
     given = [{"mIoU": score, "IoU": {}, "samples": 0, "resolution": "as stored"} for score in scores]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import cv2
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -276,8 +277,13 @@ def test_cityscapes_to_acdc_for_real(shards, tmp_path, run_command):
     conditions = [f"acdc_{condition}" for condition in ("fog", "night", "rain", "snow")]
     assert {f"val/{condition}/mIoU" for condition in conditions} <= result["metrics"].keys()
     uris = [shards[condition] for condition in ("fog", "night", "rain", "snow")]
-    scores = run_command("evaluate", result["run_dir"], *uris, "--storage", tmp_path)
+    page = tmp_path / "page"
+    scores = run_command("evaluate", result["run_dir"], *uris, "--storage", tmp_path, "--report", page)
     assert list(scores["domains"]) == conditions and scores["pooled"]["acdc"]["of"] == conditions
+    tracked = mlflow.get_run(result["mlflow_run_id"])
+    assert tracked.data.metrics["evaluate/acdc_all/mIoU"] == scores["pooled"]["acdc"]["mIoU"]
+    assert tracked.data.tags["evaluate/acdc_all/of"] == str(conditions)
+    assert "acdc, all" in (page / "report.html").read_text()
 
 
 def test_several_sources_with_weights_for_real(shards, tmp_path, run_command):
