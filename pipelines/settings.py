@@ -198,7 +198,7 @@ class Tune(Settings):
     adapter: list[str] = Field([], description="kinds of adapter; empty: the recipe's own")
     token_length: list[int] = Field([50, 100, 150], min_length=1, description="m of rein and fada; prompts of vpt")
     rank: list[int] = Field([8, 16, 32], min_length=1, description="r of rein and fada, lora, dora and soma")
-    lr: list[float] = Field([], description="learning rates; empty: the recipe's")
+    lr: list[Annotated[float, Field(gt=0)]] = Field([], description="learning rates; empty: the recipe's")
     lr_range: tuple[float, float] | None = Field(
         None, description="in place of lr: least and largest, drawn evenly in the logarithm; not for a grid"
     )

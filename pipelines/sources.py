@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow.fs as pafs
 
@@ -201,7 +201,8 @@ def _checked(found: tuple[str, dict[str, pafs.FileInfo | None]], out: str, image
 
 
 def _listed(file: str) -> list[str]:
-    """The paths (relative to the list's folder) and URIs in a list; empty lines and those with # don't count."""
+    """The paths (relative to the list's folder, not quoted in a store either) and URIs in a list; empty lines and those
+    with # don't count."""
     try:
         with opened(file) as stream:
             text = stream.read().decode("utf-8-sig")
@@ -218,7 +219,8 @@ def _listed(file: str) -> list[str]:
     for place in places:
         _refuse_key(file, place)
     folder, _ = storage.split(file)
-    return [line if "://" in line else storage.join(folder, line) for line in places]
+    named = quote if "://" in folder else str
+    return [line if "://" in line else storage.join(folder, named(line)) for line in places]
 
 
 def _refuse_key(file: str, place: str) -> None:

@@ -284,6 +284,10 @@ def test_in_a_store(model, segmentor, images, tmp_path, run_command):
         assert found["images"] == 1 and list(results(tmp_path / "glob")) == ["deep/x.png"]
         (tmp_path / "list.txt").write_text(f"images/b.png\n{bucket.format('raw/deep/x.png')}\nimages/b.png\n")
         assert run_command("predict", model, tmp_path / "list.txt", tmp_path / "list")["images"] == 2
+        with files.open_output_stream(f"{path}/list.txt") as stream:
+            stream.write(b"deep/y.png\na b#1%.png\n")
+        assert run_command("predict", model, bucket.format("raw/list.txt"), tmp_path / "stored")["images"] == 2
+        assert list(results(tmp_path / "stored")) == ["a b#1%.png", "deep/y.png"]
         film(tmp_path / "film.avi", 3, "MJPG")
         with files.open_output_stream(f"{path}/film.avi") as stream:
             stream.write((tmp_path / "film.avi").read_bytes())

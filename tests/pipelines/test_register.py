@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from datasets.labels import CLASSES, PALETTE
 from pipelines import models, tracking
 from pipelines.cluster import ROOT
 from pipelines.recipe import load_recipe
@@ -36,7 +37,7 @@ def test_with_its_vfm(run_command, tmp_path):
     recipe = load_recipe("demo", ["model.decode_head.type=linear", "test.short_edge=64", f"model.vfm.weights={file}"])
     torch.manual_seed(0)
     segmentor = build_segmentor(recipe.model_section()).eval()
-    save_checkpoint(tmp_path / "checkpoint", segmentor, recipe.model_dump(mode="json"), {})
+    save_checkpoint(tmp_path / "checkpoint", segmentor, recipe.model_dump(mode="json"), {"commit": "c0ffee"})
     (tmp_path / "checkpoint" / "trainer.pt").write_bytes(b"what only training needs stays behind")
     registered = run_command("register", tmp_path / "checkpoint", "whole", "--with-vfm", "--storage", tmp_path)
     file.unlink()
@@ -51,8 +52,21 @@ def test_with_its_vfm(run_command, tmp_path):
     assert probabilities.shape == (19, 48, 80) and np.allclose(chosen, probabilities.max(axis=0), atol=1e-3)
     assert registered["uri"] == "models:/whole/1" and registered["lineage"]["vfm"]["name"] == "vit_tiny"
     assert_temporary(registered["uri"], tmp_path)
+    assert_described(registered)
     held = {path.name for path in Path(mlflow.artifacts.download_artifacts(registered["uri"])).rglob("checkpoint/*")}
     assert held == {"model.safetensors", "recipe.json", "vfm.safetensors"}
+
+
+def assert_described(registered: dict) -> None:
+    """What a model says of itself before it is loaded."""
+    info = mlflow.models.get_model_info(registered["uri"])
+    assert info.metadata["classes"] == list(CLASSES) and info.metadata["colours"] == PALETTE.tolist()
+    assert info.metadata["vfm_included"] and info.metadata["lineage"]["vfm"] == registered["lineage"]["vfm"]
+    assert info.metadata["lineage"]["vfm"]["digest"]
+    assert info.signature.inputs.input_names() == ["image", "pixels"] and info.saved_input_example_info
+    assert info.signature.outputs.input_names()[:3] == ["labels", "height", "width"]
+    tags = mlflow.MlflowClient().get_model_version(registered["name"], str(registered["version"])).tags
+    assert "vit_tiny" in tags["vfm"] and tags["commit"] == info.metadata["lineage"]["commit"] == "c0ffee"
 
 
 def assert_temporary(uri: str, storage: Path) -> None:

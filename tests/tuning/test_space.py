@@ -76,6 +76,7 @@ def test_rates_of_a_range_are_as_likely_in_each_decade():
         ({"adapter": ["none", "vpt"], "layers": [[1]]}, "none of none, vpt has such a setting"),
         ({"lr_range": (1e-2, 1e-4)}, "least and largest"),
         ({"lr_range": (1e-4, 1e-2), "lr": [1e-3]}, "no tune.lr"),
+        ({"lr": [1e-3, 0.0]}, r"tune\.lr\.1=0"),
         ({"lr_range": (1e-4, 1e-2), "sampler": "grid"}, "a grid needs single values"),
     ],
 )
