@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.models import vision_transformer_sam
 from torch import Tensor, nn
 
 from datasets.labels import CLASSES, PALETTE
+from datasets.sample import one_line
 from datasets.storage import refuse_uri
 from pipelines import models, tracking
 from pipelines.terminal import say
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         ValueError: OUT is a URI, a package is missing, no size, one that the patch does not divide, or the file
-            computes other scores; then there is no file.
+            computes other scores, or torch can't write the model; then there is no file.
     """
     refuse_uri("export", args.out, "the file is")
     missing = [name for name in _NEEDED if find_spec(name) is None]
@@ -98,10 +100,16 @@ def _facts(model: str, recipe: dict[str, Any], provenance: dict[str, Any]) -> di
 
 
 def _write(deployed: nn.Module, image: Tensor, file: Path, facts: dict[str, str]) -> None:
-    with torch.no_grad():
-        program = torch.onnx.export(
-            deployed, (image,), input_names=["image"], output_names=["scores"], dynamo=True, verbose=False
-        )
+    for module in deployed.modules():
+        if isinstance(module, vision_transformer_sam.Attention):
+            module.fused_attn = False  # its fused form has three dimensions, which torch's exporter doesn't know
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                deployed, (image,), input_names=["image"], output_names=["scores"], dynamo=True, verbose=False
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(f"export: torch can't write this model in ONNX: {one_line(error)}") from error
     program.model.metadata_props.update(facts)
     program.save(str(file))
 

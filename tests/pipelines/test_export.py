@@ -18,6 +18,7 @@ KINDS = {
     "lora and a linear head": ["model.adapter.type=lora", "model.decode_head.type=linear"],
     "dora and a linear head": ["model.adapter.type=dora", "model.decode_head.type=linear"],
     "soma and a linear head": ["model.adapter.type=soma", "model.decode_head.type=linear"],
+    "a SAM and a linear head": ["model.vfm.name=sam_base", "model.vfm.heads=1", "model.decode_head.type=linear"],
 }
 
 
