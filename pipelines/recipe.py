@@ -38,13 +38,19 @@ def _merged(config: Config, overrides: list[str]) -> Recipe:
     changes = dict(_override(item) for item in overrides)
     try:
         for part in ("adapter", "decode_head"):
-            _start_anew(config, part, changes.get(f"model.{part}.type"))
+            _start_anew(config, part, _kind(changes, part))
         config.merge_from_dict(changes)
     except (AttributeError, LookupError, TypeError) as error:
         raise ValueError(
             f"--set {' --set '.join(overrides)}: what is before a dot must be a section of the recipe ({error})"
         ) from error
     return parse_recipe(config.to_dict())
+
+
+def _kind(changes: dict[str, Any], part: str) -> str | None:
+    """Which kind of adapter or head the overrides ask for, alone or with its settings."""
+    whole = changes.get(f"model.{part}")
+    return changes.get(f"model.{part}.type") or (whole.get("type") if isinstance(whole, dict) else None)
 
 
 def _start_anew(config: Config, part: str, kind: str | None) -> None:

@@ -44,7 +44,8 @@ def build_adapter(settings: dict, widths: list[int], **vfm: int) -> Adapter:
     kind = settings.pop("type", "none")
     if kind not in ADAPTERS:
         raise ValueError(f"model.adapter.type={kind!r}: {_nearest(kind, list(ADAPTERS))}")
-    known = inspect.signature(ADAPTERS[kind]).parameters
+    parameters = inspect.signature(ADAPTERS[kind]).parameters
+    known = {name: each for name, each in parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD}
     given = {"num_layers": len(widths), "embed_dims": widths[0]} | vfm
     for key in settings:
         if key not in known or key in given:

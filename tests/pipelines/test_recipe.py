@@ -174,6 +174,9 @@ def test_a_section_with_a_type_is_mmsegs_own():
 def test_another_kind_of_adapter_begins_with_its_own_defaults():
     section = load_recipe("demo", ["model.adapter.type=lora", "model.adapter.rank=4"]).model_section()
     assert section["adapter"] == {"type": "lora", "rank": 4}
+    section = load_recipe("demo", ['model.adapter={"type": "vpt", "token_length": 5}']).model_section()
+    assert section["adapter"] == {"type": "vpt", "token_length": 5}
+    assert load_recipe("demo", ['model.adapter={"rank": 4}']).model_section()["adapter"]["token_length"] == 40
     section = load_recipe("demo", ["model.decode_head.type=linear"]).model_section()
     assert section["decode_head"] == {"type": "linear"}
     assert load_recipe("demo", ["model.adapter.type=none"]).model_section()["adapter"] == {"type": "none"}

@@ -37,6 +37,12 @@ def test_a_value_of_another_kind_is_named(kind, setting, value, words, widths):
     assert str(caught.value) == f"model.adapter.{setting}={value!r}: {words}"
 
 
+@pytest.mark.parametrize("kind", ["none", "full"])
+def test_kinds_without_settings_say_so(kind):
+    with pytest.raises(ValueError, match=f"{kind} has no setting 'kwargs': known: none"):
+        build_adapter({"type": kind, "kwargs": {}}, [192] * 12, query_dims=32, patch_size=16)
+
+
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
