@@ -109,7 +109,8 @@ def _write(deployed: nn.Module, image: Tensor, file: Path, facts: dict[str, str]
                 deployed, (image,), input_names=["image"], output_names=["scores"], dynamo=True, verbose=False
             )
     except torch.onnx.OnnxExporterError as error:
-        raise ValueError(f"export: torch can't write this model in ONNX: {one_line(error)}") from error
+        reason = one_line(error.__cause__ or error)
+        raise ValueError(f"export: torch can't write this model in ONNX: {reason}") from error
     program.model.metadata_props.update(facts)
     program.save(str(file))
 
