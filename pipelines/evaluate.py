@@ -1,7 +1,7 @@
 """`evaluate`: scores of a model on each domain, by class, under corruptions if wanted, with a page to look at."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -109,25 +109,27 @@ def _track(
     tracker: Tracker,
 ) -> None:
     for domain, pictures in zip(domains, drawn, strict=True):
-        scores, name = result["domains"][domain.name], f"evaluate/{domain.name}"
-        step = tracker.next_step(f"{name}/mIoU")  # a model is evaluated more than once, and the last figures count
-        tracker.metrics(evaluation.flat_metrics("evaluate", domain.name, scores), step)
-        tracker.tags({f"{name}/{key}": str(scores[key]) for key in _TESTED})
+        scores = result["domains"][domain.name]
+        _track_scores(domain.name, scores, _TESTED, tracker)
         if "ECE" in scores:
-            tracker.tags({f"{name}/extras": _tested(scores)})
+            tracker.tags({f"evaluate/{domain.name}/extras": _tested(scores)})
         for each in pictures:
             shown = panel(each.image, each.truth, each.prediction, domain.space)
             tracker.picture(shown, f"evaluate/{domain.name}/{each.name.replace('/', '_')}.png")
     for name, found in result.get("pooled", {}).items():
-        step = tracker.next_step(f"evaluate/{name}_all/mIoU")
-        tracker.metrics(evaluation.flat_metrics("evaluate", f"{name}_all", found), step)
-        tracker.tags({f"evaluate/{name}_all/{key}": str(found[key]) for key in ("of", "samples", "resolution")})
+        _track_scores(f"{name}_all", found, ("of", "samples", "resolution"), tracker)
     for name, found in result.get("robustness", {}).items():
         values = {f"evaluate/{name}/{key}": found[key] for key in ("mPC", "rPC") if found[key] is not None}
         tracker.metrics(values, tracker.next_step(f"evaluate/{name}/mPC"))
         tracker.tags({f"evaluate/{name}/corruptions": _tested(result["domains"][name])})
     tracker.text(page, f"evaluate/{PAGE}")
     tracker.finish("and the scores are above: evaluate again when it answers")
+
+
+def _track_scores(name: str, scores: dict[str, Any], tested: Iterable[str], tracker: Tracker) -> None:
+    step = tracker.next_step(f"evaluate/{name}/mIoU")  # a model is evaluated more than once, and the last figures count
+    tracker.metrics(evaluation.flat_metrics("evaluate", name, scores), step)
+    tracker.tags({f"evaluate/{name}/{key}": str(scores[key]) for key in tested})
 
 
 def _tested(scores: dict[str, Any]) -> str:

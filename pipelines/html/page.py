@@ -31,7 +31,7 @@ def report_page(
             None where not run]}}}.
         pooled: {name: scores as a domain's, of the domains that "of" names}: these as one, beside them in the tables.
     """
-    pooled = pooled or {}
+    pooled = {f"{name}, all": scores for name, scores in (pooled or {}).items()}
     return render(
         "report.html",
         title=f"Evaluation of {model}",
@@ -40,7 +40,7 @@ def report_page(
         ends=_ends(domain.scores["mIoU"] for domain in domains),
         columns=_columns(domains),
         domains=[_domain(place, domain) for place, domain in enumerate(domains)],
-        pooled=[{"name": f"{name}, all", "anchor": None, "scores": scores} for name, scores in pooled.items()],
+        pooled=[{"name": name, "anchor": None, "scores": scores} for name, scores in pooled.items()],
         class_tables=_class_tables(domains, pooled),
         facts=facts,
         robustness=[_robustness(name, values) for name, values in (robustness or {}).items()],
@@ -92,7 +92,7 @@ def _class_tables(domains: list[Domain], pooled: dict[str, dict]) -> list[dict[s
         shown = [e for e in figures.legend(space) if any(e["name"] in domain.scores["IoU"] for domain in sharing)]
         if len(sharing) > 1:
             scores = {domain.name: domain.scores for domain in sharing}
-            scores |= {f"{name}, all": both for name, both in pooled.items() if both["of"][0] in scores}
+            scores |= {name: both for name, both in pooled.items() if both["of"][0] in scores}
             rows = [
                 {"name": name, "cells": [figures.score_cell(found["IoU"].get(e["name"])) for e in shown]}
                 for name, found in scores.items()

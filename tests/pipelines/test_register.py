@@ -65,7 +65,7 @@ def assert_described(registered: dict) -> None:
     assert info.metadata["lineage"]["vfm"]["digest"]
     assert info.signature.inputs.input_names() == ["image", "pixels"] and info.saved_input_example_info
     assert info.signature.outputs.input_names()[:3] == ["labels", "height", "width"]
-    tags = mlflow.MlflowClient().get_model_version(registered["name"], str(registered["version"])).tags
+    tags = MlflowClient().get_model_version(registered["name"], str(registered["version"])).tags
     assert "vit_tiny" in tags["vfm"] and tags["commit"] == info.metadata["lineage"]["commit"] == "c0ffee"
 
 
