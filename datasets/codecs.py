@@ -1,8 +1,9 @@
 """How images and labels are stored: as encoded files, or as Zstandard frames, which decode several times faster.
 
 A label is one frame of its ids, row by row. An image that is not kept as a file is in upright strips, so that a crop
-decodes only what it needs: JPEG, or a frame of BGR rows, each but the first less the row above (modulo 256). The
-differences of a photo compress as well as a PNG does, and adding them up costs next to nothing.
+decodes only what it needs: one of JPEG, which has tiles of its own, or frames of BGR rows, each but the first less the
+row above (modulo 256). The differences of a photo compress as well as a PNG does, and adding them up costs next to
+nothing.
 """
 
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import simplejpeg
 
-from datasets import jpeg_rows, strips
+from datasets import jpeg_tiles, strips
 
 IMAGE_CODECS = ("original", "zstd", "jpeg95")
 LABEL_CODEC = "zstd"
@@ -34,7 +35,7 @@ def encode_image(data: bytes, pixels: np.ndarray, codec: str) -> bytes:
     if codec == "zstd":
         return strips.join(pixels, _encode_differences)
     if codec == "jpeg95" and not data.startswith(JPEG):
-        return strips.join(pixels, jpeg_rows.encode)
+        return strips.join(pixels, jpeg_tiles.encode, pixels.shape[1])
     return data
 
 
@@ -49,9 +50,10 @@ def decode_image(
     if not data.startswith(strips.MAGIC):
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     image = np.empty((height, width, 3), np.uint8)
-    parts = strips.touched(data, width, *columns.indices(width)[:2])
+    rows, columns = (slice(*part.indices(size)) for part, size in ((rows, height), (columns, width)))
+    parts = strips.touched(data, width, columns.start, columns.stop)
     decode = _decode_differences if parts[0][1][: len(_FRAME)] == _FRAME else _decode_jpegs
-    decode(parts, image, *rows.indices(height)[:2])
+    decode(parts, image, rows, columns)
     return image
 
 
@@ -84,20 +86,21 @@ def _encode_differences(pixels: np.ndarray) -> bytes:
     return _compress(differences, _IMAGE_LEVEL)
 
 
-def _decode_jpegs(parts: list[tuple[slice, memoryview]], image: np.ndarray, first: int, end: int) -> None:
-    """The pixels are OpenCV's, which takes a sixth longer: it allocates for every strip."""
-    room = np.empty(image.shape[0] * max(place.stop - place.start for place, _ in parts) * 3, np.uint8)
-    for columns, data in parts:
-        rows, data = jpeg_rows.cut(data, len(image), first, end)
-        image[rows, columns] = simplejpeg.decode_jpeg(data, "BGR", buffer=room)
+def _decode_jpegs(parts: list[tuple[slice, memoryview]], image: np.ndarray, rows: slice, columns: slice) -> None:
+    """The pixels are OpenCV's. Shards of before have strips here too."""
+    for place, data in parts:
+        strip = image[:, place]
+        wanted = slice(max(columns.start - place.start, 0), min(columns.stop, place.stop) - place.start)
+        kept, data = jpeg_tiles.cut(data, *strip.shape[:2], (rows, wanted))
+        strip[kept] = simplejpeg.decode_jpeg(data, "BGR")
 
 
-def _decode_differences(parts: list[tuple[slice, memoryview]], image: np.ndarray, _first: int, end: int) -> None:
+def _decode_differences(parts: list[tuple[slice, memoryview]], image: np.ndarray, rows: slice, _columns: slice) -> None:
     for columns, data in parts:
         place = image[:, columns]
         place[:] = _decompress(data, place.shape)
-    rows = image[:end, parts[0][0].start : parts[-1][0].stop]
-    for above, row in zip(rows[:-1], rows[1:], strict=True):
+    added = image[: rows.stop, parts[0][0].start : parts[-1][0].stop]
+    for above, row in zip(added[:-1], added[1:], strict=True):
         np.add(above, row, out=row)  # np.add.accumulate takes ten times as long, and strip by strip four times
 
 

@@ -1,0 +1,95 @@
+"""A JPEG in tiles, of which a crop decodes those it touches: codes between restart markers stand on their own."""
+
+import struct
+
+import cv2
+import numpy as np
+
+_FRAME, _INTERVAL, _SCAN = 0xFFC0, 0xFFDD, 0xFFDA
+_RESTART, _END = 0xD0, 0xD9
+_BLOCK = 16
+"""Pixels of a side of a block of OpenCV's JPEGs, whose colours are stored at half size."""
+_LEAST_BLOCKS = 4
+"""Of a tile, which is a block high: markers so close make a file 3 % larger, and to decode it takes as much longer."""
+
+Window = tuple[slice, slice]
+"""Rows and columns, both with a start and a stop."""
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """BGR uint8 [h, w, 3] → JPEG of quality 95."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_RST_INTERVAL, _blocks_of_a_tile(pixels.shape[1])]
+    options += [cv2.IMWRITE_JPEG_OPTIMIZE, 1]  # codes of its own: a fifth smaller
+    return cv2.imencode(".jpg", pixels, options)[1].tobytes()
+
+
+def _blocks_of_a_tile(width: int) -> int:
+    """So many that each row of blocks begins with a tile."""
+    row = _ceil(width, _BLOCK)
+    return next((count for count in range(_LEAST_BLOCKS, row) if row % count == 0), row)
+
+
+def cut(data: bytes | memoryview, height: int, width: int, window: Window) -> tuple[Window, bytes | memoryview]:
+    """A larger window and a JPEG of just that, which has the pixels of the whole one in the window that is asked for.
+
+    A JPEG without restart markers stays whole, and so do rows of one whose tiles are rows of blocks.
+
+    Args:
+        data: what `encode` made of `height` × `width` pixels.
+
+    Raises:
+        ValueError, LookupError, struct.error: it is damaged.
+    """
+    frame, interval, scan = _head(data)
+    if (size := struct.unpack_from(">HH", data, frame + 5)) != (height, width):
+        raise ValueError(f"a JPEG of {size[0]}×{size[1]} where {height}×{width} should be")
+    if not interval:
+        return np.s_[0:height, 0:width], data
+    row = _ceil(width, _BLOCK)
+    tile = _BLOCK * max(interval // row, 1), _BLOCK * min(interval, row)
+    grid = _ceil(height, tile[0]), _ceil(width, tile[1])
+    codes = np.frombuffer(data, np.uint8)
+    starts = _starts(codes, scan)
+    if len(starts) - 1 != grid[0] * grid[1]:
+        raise ValueError(f"{len(starts) - 2} restart markers where {height}×{width} has {grid[0] * grid[1] - 1}")
+    down, across = (_touched(*each) for each in zip(window, tile, grid, strict=True))
+    rows = slice(down.start * tile[0], min(down.stop * tile[0], height))
+    columns = slice(across.start * tile[1], min(across.stop * tile[1], width))
+    head = bytearray(data[:scan])
+    struct.pack_into(">HH", head, frame + 5, rows.stop - rows.start, columns.stop - columns.start)
+    return (rows, columns), bytes(head) + _joined(codes, starts, grid[1], down, across)
+
+
+def _head(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Where the frame's header is, how many blocks there are from marker to marker, where the codes begin."""
+    place, found = 2, {_INTERVAL: 0}
+    while _SCAN not in found:
+        marker, length = struct.unpack_from(">HH", data, place)
+        found[marker] = struct.unpack_from(">H", data, place + 4)[0] if marker == _INTERVAL else place
+        place += 2 + length
+    return found[_FRAME], found[_INTERVAL], place
+
+
+def _starts(codes: np.ndarray, scan: int) -> np.ndarray:
+    """Of each tile's codes, behind its marker, and the end of the last."""
+    markers = (codes[scan:-1] == 0xFF) & (codes[scan + 1 :] & 0xF8 == _RESTART)
+    return np.concatenate([[scan], scan + 2 + np.flatnonzero(markers), [len(codes)]])
+
+
+def _touched(wanted: slice, tile: int, count: int) -> slice:
+    """Tiles along one side; colours reach a pixel further."""
+    return slice(max(wanted.start - 1, 0) // tile, min(_ceil(wanted.stop + 1, tile), count))
+
+
+def _joined(codes: np.ndarray, starts: np.ndarray, width: int, down: slice, across: slice) -> bytes:
+    """The codes of these tiles of a grid of that width, with markers numbered anew and the image's end."""
+    firsts = range(down.start * width, down.stop * width, width)
+    kept = np.concatenate([codes[starts[i + across.start] : starts[i + across.stop]] for i in firsts])
+    ends = np.cumsum(np.diff(starts).reshape(-1, width)[down, across])
+    kept[ends - 1] = _RESTART + np.arange(len(ends)) % 8
+    kept[-1] = _END
+    return kept.tobytes()
+
+
+def _ceil(length: int, unit: int) -> int:
+    return -(-length // unit)
