@@ -4,6 +4,7 @@ The operations and their order are those of mmsegmentation's `RandomChoiceResize
 `PhotoMetricDistortion`; tests hold them against mmseg's own for the same draws.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -135,7 +136,7 @@ def draw_crop(
 def _counts(label: np.ndarray) -> np.ndarray:
     """Pixels of each train id, int64 [255], by the lengths of runs of one id: pixel by pixel takes thrice as long."""
     ids = label.ravel()
-    ends = np.flatnonzero(np.append(ids[1:] != ids[:-1], True))
+    ends = np.append(np.flatnonzero(ids[1:] != ids[:-1]), len(ids) - 1)
     return np.bincount(ids[ends], np.diff(ends, prepend=-1), minlength=256)[:IGNORE].astype(np.int64)
 
 
@@ -174,30 +175,34 @@ def draw_distortion(rng: np.random.Generator) -> Distortion:
 
 def distort(image: np.ndarray, draw: Distortion) -> np.ndarray:
     """BGR uint8 [h, w, 3] → distorted, rounding to uint8 after every step as mmseg does."""
-    image = _linear(image, offset=draw.brightness)
-    if draw.contrast_first:
-        image = _linear(image, factor=draw.contrast)
+    if draw.brightness is not None:
+        image = _shifted(image, draw.brightness)
+    if draw.contrast is not None and draw.contrast_first:
+        image = cv2.LUT(image, _scaled(draw.contrast))
     if draw.saturation is not None or draw.hue is not None:
         image = _distort_hsv(image, draw)
-    if not draw.contrast_first:
-        image = _linear(image, factor=draw.contrast)
+    if draw.contrast is not None and not draw.contrast_first:
+        image = cv2.LUT(image, _scaled(draw.contrast))
     return image
 
 
-def _linear(values: np.ndarray, factor: float | None = None, offset: float | None = None) -> np.ndarray:
-    if factor is None and offset is None:
-        return values
-    return cv2.LUT(values, _levels(factor, offset))
+def _shifted(image: np.ndarray, offset: float) -> np.ndarray:
+    """mmseg's sums in float32, which a table gives too, in five times as long.
+
+    Of 200,000 offsets three, within 1e-5 of a whole number, gave some pixels another level.
+    """
+    shift = math.floor(offset)
+    return (cv2.add if shift > 0 else cv2.subtract)(image, (abs(shift),) * 4)
 
 
-def _levels(factor: float | None = None, offset: float | None = None) -> np.ndarray:
-    levels = np.arange(256, dtype=np.float32) * (1 if factor is None else factor) + (offset or 0)
-    return np.clip(levels, 0, 255).astype(np.uint8)
+def _scaled(factor: float) -> np.ndarray:
+    """Each of the 256 levels times a factor, rounded down, at most 255."""
+    return np.clip(np.arange(256, dtype=np.float32) * factor, 0, 255).astype(np.uint8)
 
 
 def _distort_hsv(image: np.ndarray, draw: Distortion) -> np.ndarray:
     if draw.saturation is not None:
-        image = _through_hsv(image, 1, _levels(factor=draw.saturation))
+        image = _through_hsv(image, 1, _scaled(draw.saturation))
     if draw.hue is not None:
         image = _through_hsv(image, 0, ((np.arange(256) + draw.hue) % 180).astype(np.uint8))
     return image

@@ -5,22 +5,33 @@ import struct
 import cv2
 import numpy as np
 
-_FRAME, _INTERVAL, _SCAN = 0xFFC0, 0xFFDD, 0xFFDA
+_FRAME, _INTERVAL, _SCAN, _COMMENT = 0xFFC0, 0xFFDD, 0xFFDA, 0xFFFE
 _RESTART, _END = 0xD0, 0xD9
 _BLOCK = 16
 """Pixels of a side of a block of OpenCV's JPEGs, whose colours are stored at half size."""
 _LEAST_BLOCKS = 4
-"""Of a tile, which is a block high: markers so close make a file 3 % larger, and to decode it takes as much longer."""
+"""Of a tile, which is a block high: markers so close make a file 3 % larger, and to decode it all that much slower."""
+
+_MOST = 0xFFFF
+"""Bytes of a comment, and of a tile of which it tells."""
 
 Window = tuple[slice, slice]
 """Rows and columns, both with a start and a stop."""
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """BGR uint8 [h, w, 3] → JPEG of quality 95."""
+    """BGR uint8 [h, w, 3] → JPEG of quality 95, with its tiles' lengths in a comment."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_RST_INTERVAL, _blocks_of_a_tile(pixels.shape[1])]
     options += [cv2.IMWRITE_JPEG_OPTIMIZE, 1]  # codes of its own: a fifth smaller
-    return cv2.imencode(".jpg", pixels, options)[1].tobytes()
+    data = cv2.imencode(".jpg", pixels, options)[1].tobytes()
+    return data[:2] + _comment(data) + data[2:]
+
+
+def _comment(data: bytes) -> bytes:
+    """To look for markers takes thirty times as long as to read this. Empty if there is no room for it."""
+    lengths = np.diff(_marked(np.frombuffer(data, np.uint8), _segments(data)[1]))
+    told = lengths.astype(">u2").tobytes()
+    return struct.pack(">HH", _COMMENT, 2 + len(told)) + told if max(2 + len(told), *lengths) <= _MOST else b""
 
 
 def _blocks_of_a_tile(width: int) -> int:
@@ -40,38 +51,57 @@ def cut(data: bytes | memoryview, height: int, width: int, window: Window) -> tu
     Raises:
         ValueError, LookupError, struct.error: it is damaged.
     """
-    frame, interval, scan = _head(data)
-    if (size := struct.unpack_from(">HH", data, frame + 5)) != (height, width):
+    places, scan = _segments(data)
+    if (size := struct.unpack_from(">HH", data, places[_FRAME] + 5)) != (height, width):
         raise ValueError(f"a JPEG of {size[0]}×{size[1]} where {height}×{width} should be")
-    if not interval:
+    if _INTERVAL not in places:
         return np.s_[0:height, 0:width], data
-    row = _ceil(width, _BLOCK)
+    row, interval = _ceil(width, _BLOCK), struct.unpack_from(">H", data, places[_INTERVAL] + 4)[0]
     tile = _BLOCK * max(interval // row, 1), _BLOCK * min(interval, row)
     grid = _ceil(height, tile[0]), _ceil(width, tile[1])
-    codes = np.frombuffer(data, np.uint8)
-    starts = _starts(codes, scan)
-    if len(starts) - 1 != grid[0] * grid[1]:
-        raise ValueError(f"{len(starts) - 2} restart markers where {height}×{width} has {grid[0] * grid[1] - 1}")
+    starts = _starts(data, places, scan, grid[0] * grid[1])
     down, across = (_touched(*each) for each in zip(window, tile, grid, strict=True))
     rows = slice(down.start * tile[0], min(down.stop * tile[0], height))
     columns = slice(across.start * tile[1], min(across.stop * tile[1], width))
-    head = bytearray(data[:scan])
-    struct.pack_into(">HH", head, frame + 5, rows.stop - rows.start, columns.stop - columns.start)
-    return (rows, columns), bytes(head) + _joined(codes, starts, grid[1], down, across)
+    head = _head(data, places, scan, (rows.stop - rows.start, columns.stop - columns.start))
+    return (rows, columns), head + _joined(np.frombuffer(data, np.uint8), starts, grid[1], down, across)
 
 
-def _head(data: bytes | memoryview) -> tuple[int, int, int]:
-    """Where the frame's header is, how many blocks there are from marker to marker, where the codes begin."""
-    place, found = 2, {_INTERVAL: 0}
+def _segments(data: bytes | memoryview) -> tuple[dict[int, int], int]:
+    """Where each header is, by its marker, and where the codes begin."""
+    place, found = 2, {}
     while _SCAN not in found:
         marker, length = struct.unpack_from(">HH", data, place)
-        found[marker] = struct.unpack_from(">H", data, place + 4)[0] if marker == _INTERVAL else place
+        found[marker] = place
         place += 2 + length
-    return found[_FRAME], found[_INTERVAL], place
+    return found, place
 
 
-def _starts(codes: np.ndarray, scan: int) -> np.ndarray:
-    """Of each tile's codes, behind its marker, and the end of the last."""
+def _head(data: bytes | memoryview, places: dict[int, int], scan: int, size: tuple[int, int]) -> bytes:
+    """All headers, with another height and width and without the comment."""
+    head = bytearray(data[:scan])
+    struct.pack_into(">HH", head, places[_FRAME] + 5, *size)
+    if (comment := places.get(_COMMENT)) is not None:
+        del head[comment : comment + 2 + struct.unpack_from(">H", data, comment + 2)[0]]
+    return bytes(head)
+
+
+def _starts(data: bytes | memoryview, places: dict[int, int], scan: int, tiles: int) -> np.ndarray:
+    """Where each tile's codes start, behind a marker, and the end of the last."""
+    codes = np.frombuffer(data, np.uint8)
+    starts = _told(data, places[_COMMENT], scan) if _COMMENT in places else _marked(codes, scan)
+    whole = len(starts) == tiles + 1 and starts[-1] == len(codes)
+    if not whole or (codes[starts[1:-1] - 1] & 0xF8 != _RESTART).any():
+        raise ValueError(f"its restart markers are not those of {tiles} tiles")
+    return starts
+
+
+def _told(data: bytes | memoryview, comment: int, scan: int) -> np.ndarray:
+    length = struct.unpack_from(">H", data, comment + 2)[0]
+    return np.cumsum(np.append(scan, np.frombuffer(data, ">u2", (length - 2) // 2, comment + 4)))
+
+
+def _marked(codes: np.ndarray, scan: int) -> np.ndarray:
     markers = (codes[scan:-1] == 0xFF) & (codes[scan + 1 :] & 0xF8 == _RESTART)
     return np.concatenate([[scan], scan + 2 + np.flatnonzero(markers), [len(codes)]])
 

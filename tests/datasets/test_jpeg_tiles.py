@@ -78,12 +78,25 @@ def test_a_jpeg_without_markers_stays_whole():
     assert jpeg_tiles.cut(data, 300, 200, np.s_[100:110, 50:60]) == (np.s_[0:300, 0:200], data)
 
 
+def test_tiles_that_are_too_many_or_too_long_for_a_comment_are_found_by_their_markers():
+    rng = np.random.default_rng(0)
+    many, long = picture(16 * 330, 64 * 100), rng.integers(0, 256, (40, 16 * 449, 3), dtype=np.uint8)
+    for pixels in (many, long):
+        data, window = jpeg_tiles.encode(pixels), np.s_[20:30, 100:200]
+        assert b"\xff\xfe" not in data[:4]
+        kept, part = jpeg_tiles.cut(data, *pixels.shape[:2], window)
+        inner = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, kept, strict=True))
+        assert np.array_equal(decode_file(part)[inner], decode_file(data)[window])
+
+
 def test_damage_is_an_error():
     data = jpeg_tiles.encode(picture(300, 200))
     for bad in (data[:100], data[:-2000], data.replace(b"\xff\xd3", b"\xff\x00", 1)):
         with pytest.raises((ValueError, struct.error)):
             decode_file(jpeg_tiles.cut(bad, 300, 200, np.s_[100:110, 50:60])[1])
-    with pytest.raises(ValueError, match="17 restart markers where 300×200 has 18"):
+    with pytest.raises(ValueError, match="its restart markers are not those of 19 tiles"):
         jpeg_tiles.cut(data.replace(b"\xff\xd3", b"\xff\x00", 1), 300, 200, np.s_[100:110, 50:60])
+    with pytest.raises(ValueError, match="its restart markers are not those of 19 tiles"):
+        jpeg_tiles.cut(data + b"\0", 300, 200, np.s_[100:110, 50:60])
     with pytest.raises(ValueError, match="a JPEG of 300×200 where 310×200 should be"):
         jpeg_tiles.cut(data, 310, 200, np.s_[100:110, 50:60])
