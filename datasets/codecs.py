@@ -1,9 +1,8 @@
 """How images and labels are stored: as encoded files, or as Zstandard frames, which decode several times faster.
 
 A label is one frame of its ids, row by row. An image that is not kept as a file is in upright strips, so that a crop
-decodes only what it needs: one of JPEG, which has tiles of its own, or frames of BGR rows, each but the first less the
-row above (modulo 256). The differences of a photo compress as well as a PNG does, and adding them up costs next to
-nothing.
+decodes only what it needs: a JPEG in tiles, or a frame of BGR rows, each but the first less the row above (modulo 256).
+The differences of a photo compress as well as a PNG does, and adding them up costs next to nothing.
 """
 
 import re
@@ -35,7 +34,7 @@ def encode_image(data: bytes, pixels: np.ndarray, codec: str) -> bytes:
     if codec == "zstd":
         return strips.join(pixels, _encode_differences)
     if codec == "jpeg95" and not data.startswith(JPEG):
-        return strips.join(pixels, jpeg_tiles.encode, pixels.shape[1])
+        return strips.join(pixels, jpeg_tiles.encode, jpeg_tiles.strip_width(pixels.shape[1]))
     return data
 
 
@@ -87,7 +86,7 @@ def _encode_differences(pixels: np.ndarray) -> bytes:
 
 
 def _decode_jpegs(parts: list[tuple[slice, memoryview]], image: np.ndarray, rows: slice, columns: slice) -> None:
-    """The pixels are OpenCV's. Shards of before have strips here too."""
+    """The pixels are OpenCV's."""
     for place, data in parts:
         strip = image[:, place]
         wanted = slice(max(columns.start - place.start, 0), min(columns.stop, place.stop) - place.start)

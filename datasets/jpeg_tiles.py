@@ -9,44 +9,55 @@ _FRAME, _INTERVAL, _SCAN, _COMMENT = 0xFFC0, 0xFFDD, 0xFFDA, 0xFFFE
 _RESTART, _END = 0xD0, 0xD9
 _BLOCK = 16
 """Pixels of a side of a block of OpenCV's JPEGs, whose colours are stored at half size."""
-_LEAST_BLOCKS = 4
-"""Of a tile, which is a block high: markers so close make a file 3 % larger, and to decode it all that much slower."""
-
-_MOST = 0xFFFF
-"""Bytes of a comment, and of a tile of which it tells."""
+_BLOCKS_OF_A_TILE = 4
+"""Markers so close make a file 3 % larger, and to decode it all that much slower."""
+_TILE = _BLOCK * _BLOCKS_OF_A_TILE
+_HIGHEST = 65_500
+"""Pixels of a side that libjpeg writes."""
+_TWO_BYTES = 0xFFFF
 
 Window = tuple[slice, slice]
 """Rows and columns, both with a start and a stop."""
 
 
+def strip_width(width: int) -> int:
+    """Of the strips of an image: all of it if tiles fill its rows, else what they fill, and the rest is another."""
+    filled = width if _ceil(width, _BLOCK) % _BLOCKS_OF_A_TILE == 0 else max(width // _TILE * _TILE, min(width, _TILE))
+    return min(filled, _HIGHEST // _TILE * _TILE)
+
+
 def encode(pixels: np.ndarray) -> bytes:
-    """BGR uint8 [h, w, 3] → JPEG of quality 95, with its tiles' lengths in a comment."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_RST_INTERVAL, _blocks_of_a_tile(pixels.shape[1])]
+    """BGR uint8 [h, w, 3] → JPEG of quality 95 in tiles, one block high, or in rows of blocks which these don't fill.
+
+    Raises:
+        ValueError: it is too high for a JPEG.
+    """
+    if pixels.shape[0] > _HIGHEST:
+        raise ValueError(f"{pixels.shape[0]} rows are more than the {_HIGHEST} of a JPEG: use the codec zstd")
+    row = _ceil(pixels.shape[1], _BLOCK)
+    interval = row if row % _BLOCKS_OF_A_TILE else _BLOCKS_OF_A_TILE
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_RST_INTERVAL, interval]
     options += [cv2.IMWRITE_JPEG_OPTIMIZE, 1]  # codes of its own: a fifth smaller
     data = cv2.imencode(".jpg", pixels, options)[1].tobytes()
     return data[:2] + _comment(data) + data[2:]
 
 
 def _comment(data: bytes) -> bytes:
-    """To look for markers takes thirty times as long as to read this. Empty if there is no room for it."""
+    """A comment of the tiles' lengths with their markers, big-endian uint16; none if one or itself is too long for it.
+
+    To look for the markers takes thirty times as long as to read it.
+    """
     lengths = np.diff(_marked(np.frombuffer(data, np.uint8), _segments(data)[1]))
     told = lengths.astype(">u2").tobytes()
-    return struct.pack(">HH", _COMMENT, 2 + len(told)) + told if max(2 + len(told), *lengths) <= _MOST else b""
-
-
-def _blocks_of_a_tile(width: int) -> int:
-    """So many that each row of blocks begins with a tile."""
-    row = _ceil(width, _BLOCK)
-    return next((count for count in range(_LEAST_BLOCKS, row) if row % count == 0), row)
+    return struct.pack(">HH", _COMMENT, 2 + len(told)) + told if max(2 + len(told), *lengths) <= _TWO_BYTES else b""
 
 
 def cut(data: bytes | memoryview, height: int, width: int, window: Window) -> tuple[Window, bytes | memoryview]:
     """A larger window and a JPEG of just that, which has the pixels of the whole one in the window that is asked for.
 
-    A JPEG without restart markers stays whole, and so do rows of one whose tiles are rows of blocks.
-
     Args:
-        data: what `encode` made of `height` × `width` pixels.
+        data: what `encode` made of `height` × `width` pixels, or a JPEG of shards of before: with a marker after every
+            other row of blocks, or without any, which stays whole.
 
     Raises:
         ValueError, LookupError, struct.error: it is damaged.
@@ -56,15 +67,23 @@ def cut(data: bytes | memoryview, height: int, width: int, window: Window) -> tu
         raise ValueError(f"a JPEG of {size[0]}×{size[1]} where {height}×{width} should be")
     if _INTERVAL not in places:
         return np.s_[0:height, 0:width], data
-    row, interval = _ceil(width, _BLOCK), struct.unpack_from(">H", data, places[_INTERVAL] + 4)[0]
-    tile = _BLOCK * max(interval // row, 1), _BLOCK * min(interval, row)
+    tile = _tile(struct.unpack_from(">H", data, places[_INTERVAL] + 4)[0], _ceil(width, _BLOCK))
     grid = _ceil(height, tile[0]), _ceil(width, tile[1])
     starts = _starts(data, places, scan, grid[0] * grid[1])
     down, across = (_touched(*each) for each in zip(window, tile, grid, strict=True))
     rows = slice(down.start * tile[0], min(down.stop * tile[0], height))
     columns = slice(across.start * tile[1], min(across.stop * tile[1], width))
+    if (rows, columns) == np.s_[0:height, 0:width]:
+        return (rows, columns), data
     head = _head(data, places, scan, (rows.stop - rows.start, columns.stop - columns.start))
     return (rows, columns), head + _joined(np.frombuffer(data, np.uint8), starts, grid[1], down, across)
+
+
+def _tile(interval: int, row: int) -> tuple[int, int]:
+    """Height and width, pixels, from the blocks between markers and those of a row."""
+    if not interval or (interval % row and row % interval):
+        raise ValueError(f"a marker after {interval} blocks, in rows of {row}")
+    return _BLOCK * max(interval // row, 1), _BLOCK * min(interval, row)
 
 
 def _segments(data: bytes | memoryview) -> tuple[dict[int, int], int]:

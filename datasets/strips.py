@@ -26,8 +26,13 @@ def touched(data: bytes, columns: int, left: int, right: int) -> list[tuple[slic
 
     Args:
         columns: width of the image.
+
+    Raises:
+        ValueError, ArithmeticError, struct.error: these are no strips of an image of that width.
     """
     width, count = struct.unpack_from("<II", data, len(MAGIC))
+    if count != -(-columns // width):
+        raise ValueError(f"{count} strips of {width} where {columns} columns should be")
     start = len(MAGIC) + 8 + 4 * count
     ends = list(accumulate(struct.unpack_from(f"<{count}I", data, len(MAGIC) + 8), initial=start))
     places = (slice(i * width, min((i + 1) * width, columns)) for i in range(count))

@@ -73,19 +73,25 @@ def test_original_keeps_the_file_and_jpeg95_keeps_a_jpeg(picture):
 
 
 def test_jpegs_of_codes_of_their_own_have_the_usual_pixels():
-    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8), (9, 9), 3)
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (300, 192, 3), dtype=np.uint8), (9, 9), 3)
     data = encode_image(png(picture), picture, "jpeg95")
     usual = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
     assert len(data) < len(usual)
-    assert np.array_equal(decode_image(data, 300, 200), cv2.imdecode(usual, cv2.IMREAD_COLOR))
+    assert np.array_equal(decode_image(data, 300, 192), cv2.imdecode(usual, cv2.IMREAD_COLOR))
 
 
 def test_a_jpeg_that_is_cut_short_or_has_another_height_is_damaged():
     picture = np.random.default_rng(0).integers(0, 256, (40, 300, 3), dtype=np.uint8)
     data = encode_image(png(picture), picture, "jpeg95")
-    for harmed, height in ((data[:-200], 40), (data, 41)):
+    for harmed, height, width in ((data[:-200], 40, 300), (data, 41, 300), (data, 40, 301)):
         with pytest.raises(ValueError):
-            decode_image(harmed, height, 300)
+            decode_image(harmed, height, width)
+
+
+def test_an_image_wider_than_any_jpeg_comes_back():
+    picture = np.full((8, 70_000, 3), 90, np.uint8)
+    data = encode_image(b"", picture, "jpeg95")
+    assert np.abs(decode_image(data, 8, 70_000)[:, 65_400:].astype(int) - 90).max() < 3
 
 
 def test_labels_come_back(picture):

@@ -54,16 +54,38 @@ def test_only_the_tiles_that_are_wanted_are_kept():
     assert kept((300, 303), (70, 100)) == np.s_[288:304, 64:128]
     assert kept((304, 320), (64, 128)) == np.s_[288:336, 0:192]
     assert kept((1050, 1052), (1919, 1920)) == np.s_[1040:1052, 1856:1920]
-    assert kept((0, 1052), (20, 1900)) == np.s_[0:1052, 0:1920]
+    assert jpeg_tiles.cut(data, 1052, 1920, np.s_[0:1052, 20:1900]) == (np.s_[0:1052, 0:1920], data)
     assert len(jpeg_tiles.cut(data, 1052, 1920, np.s_[300:303, 70:100])[1]) < len(data) / 500
 
 
-def test_a_row_begins_with_a_tile_whatever_the_width():
-    """Of 60 blocks there are tiles of 4, of 35 ones of 5, of 59 one of all."""
-    for blocks, wide in ((60, 4), (35, 5), (59, 59), (3, 3)):
-        data = jpeg_tiles.encode(picture(40, 16 * blocks - 3))
-        columns = jpeg_tiles.cut(data, 40, 16 * blocks - 3, np.s_[0:1, 5:6])[0][1]
-        assert columns == slice(0, min(16 * wide, 16 * blocks - 3))
+@pytest.mark.parametrize(
+    ("width", "strip"),
+    [(1, 1), (40, 40), (58, 58), (100, 64), (944, 896), (1000, 960), (1914, 1914), (2048, 2048), (70_000, 65_472)],
+)
+def test_tiles_fill_a_strip(width, strip):
+    assert jpeg_tiles.strip_width(width) == strip
+    data = jpeg_tiles.encode(picture(20, min(strip, 2048)))
+    kept = jpeg_tiles.cut(data, 20, min(strip, 2048), np.s_[0:1, 0:1])[0]
+    assert kept == np.s_[0:16, 0 : min(strip, 64)]
+
+
+def test_the_tiles_lengths_are_in_a_comment_which_a_cut_has_no_more():
+    data = jpeg_tiles.encode(picture(100, 320))
+    places, scan = jpeg_tiles._segments(data)
+    told = jpeg_tiles._told(data, places[0xFFFE], scan)
+    assert len(told) == 7 * 5 + 1 and np.array_equal(told, jpeg_tiles._marked(np.frombuffer(data, np.uint8), scan))
+    assert 0xFFFE not in jpeg_tiles._segments(jpeg_tiles.cut(data, 100, 320, np.s_[0:10, 0:10])[1])[0]
+
+
+@pytest.mark.parametrize("room", [50, 150])
+def test_tiles_that_are_too_many_or_too_long_for_a_comment_are_found_by_their_markers(monkeypatch, room):
+    """70 bytes of comment, tiles of 300 and more."""
+    monkeypatch.setattr(jpeg_tiles, "_TWO_BYTES", room)
+    data, window = jpeg_tiles.encode(picture(100, 320)), np.s_[20:30, 100:200]
+    assert 0xFFFE not in jpeg_tiles._segments(data)[0]
+    kept, part = jpeg_tiles.cut(data, 100, 320, window)
+    inner = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, kept, strict=True))
+    assert len(part) < len(data) and np.array_equal(decode_file(part)[inner], decode_file(data)[window])
 
 
 def test_the_whole_has_the_usual_pixels_and_is_smaller():
@@ -78,25 +100,34 @@ def test_a_jpeg_without_markers_stays_whole():
     assert jpeg_tiles.cut(data, 300, 200, np.s_[100:110, 50:60]) == (np.s_[0:300, 0:200], data)
 
 
-def test_tiles_that_are_too_many_or_too_long_for_a_comment_are_found_by_their_markers():
-    rng = np.random.default_rng(0)
-    many, long = picture(16 * 330, 64 * 100), rng.integers(0, 256, (40, 16 * 449, 3), dtype=np.uint8)
-    for pixels in (many, long):
-        data, window = jpeg_tiles.encode(pixels), np.s_[20:30, 100:200]
-        assert b"\xff\xfe" not in data[:4]
-        kept, part = jpeg_tiles.cut(data, *pixels.shape[:2], window)
-        inner = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(window, kept, strict=True))
-        assert np.array_equal(decode_file(part)[inner], decode_file(data)[window])
+@pytest.mark.parametrize("encode", [jpeg_tiles.encode, rows_of_blocks])
+def test_damage_is_an_error(encode):
+    data, size, window = encode(picture(300, 320)), (300, 320), np.s_[100:110, 50:60]
+    harmed = [data[:100], data[: len(data) // 2], data.replace(b"\xff\xd3", b"\xff\x00", 1)]
+    for interval in (0, 3, 7, 21):
+        place = data.index(b"\xff\xdd") + 4
+        harmed.append(data[:place] + struct.pack(">H", interval) + data[place + 2 :])
+    if encode is jpeg_tiles.encode:
+        place = data.index(b"\xff\xfe") + 4
+        harmed += [
+            data + b"\0",
+            data[:-1],
+            data[: place + 1] + b"\0" + data[place + 2 :],
+            data[: place - 2] + b"\0\1" + data[place:],
+        ]
+    for bad in harmed:
+        with pytest.raises((ValueError, LookupError, struct.error)):
+            jpeg_tiles.cut(bad, *size, window)
+    with pytest.raises(ValueError, match="a JPEG of 300×320 where 310×320 should be"):
+        jpeg_tiles.cut(data, 310, 320, window)
 
 
-def test_damage_is_an_error():
-    data = jpeg_tiles.encode(picture(300, 200))
-    for bad in (data[:100], data[:-2000], data.replace(b"\xff\xd3", b"\xff\x00", 1)):
-        with pytest.raises((ValueError, struct.error)):
-            decode_file(jpeg_tiles.cut(bad, 300, 200, np.s_[100:110, 50:60])[1])
-    with pytest.raises(ValueError, match="its restart markers are not those of 19 tiles"):
-        jpeg_tiles.cut(data.replace(b"\xff\xd3", b"\xff\x00", 1), 300, 200, np.s_[100:110, 50:60])
-    with pytest.raises(ValueError, match="its restart markers are not those of 19 tiles"):
-        jpeg_tiles.cut(data + b"\0", 300, 200, np.s_[100:110, 50:60])
-    with pytest.raises(ValueError, match="a JPEG of 300×200 where 310×200 should be"):
-        jpeg_tiles.cut(data, 310, 200, np.s_[100:110, 50:60])
+def test_what_is_wrong_is_told():
+    data = jpeg_tiles.encode(picture(300, 320))
+    place = data.index(b"\xff\xdd") + 4
+    with pytest.raises(ValueError, match="a marker after 3 blocks, in rows of 20"):
+        jpeg_tiles.cut(data[:place] + b"\0\3" + data[place + 2 :], 300, 320, np.s_[100:110, 50:60])
+    with pytest.raises(ValueError, match="its restart markers are not those of 95 tiles"):
+        jpeg_tiles.cut(data.replace(b"\xff\xd3", b"\xff\x00", 1), 300, 320, np.s_[100:110, 50:60])
+    with pytest.raises(ValueError, match="65501 rows are more than the 65500 of a JPEG: use the codec zstd"):
+        jpeg_tiles.encode(np.zeros((65_501, 1, 3), np.uint8))

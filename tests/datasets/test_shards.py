@@ -131,12 +131,15 @@ def test_what_parquet_does_not_notice_is_damage_too(copy, before, after):
         Shards(str(copy)).read(0)
 
 
+WRONG = [(41, 301), (40, 301), (40, 600), (41, 300)]
+
+
 @pytest.mark.parametrize("codec", ["original", "zstd", "jpeg95"])
 def test_a_damaged_sample_is_named_when_it_is_decoded(codec):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 300, 3), dtype=np.uint8)
     image = encode_image(cv2.imencode(".png", pixels)[1].tobytes(), pixels, codec)
     label = encode_label(pixels[..., 0])
-    for bad in (Sample("a/b", image[:60], label, 40, 300), Sample("a/b", image, label, 41, 301)):
+    for bad in (Sample("a/b", image[:60], label, 40, 300), *(Sample("a/b", image, label, *size) for size in WRONG)):
         with pytest.raises(ValueError, match="sample a/b: its image is damaged.*ingest the data set again"):
             bad.pixels()
     with pytest.raises(ValueError, match="sample a/b: its label is damaged"):
