@@ -22,8 +22,9 @@ Window = tuple[slice, slice]
 
 def strip_width(width: int) -> int:
     """Of the strips of an image: all of it if tiles fill its rows, else what they fill, and the rest is another."""
-    filled = width if _ceil(width, _BLOCK) % _BLOCKS_OF_A_TILE == 0 else max(width // _TILE * _TILE, min(width, _TILE))
-    return min(filled, _HIGHEST // _TILE * _TILE)
+    if width <= _HIGHEST and (width < _TILE or _ceil(width, _BLOCK) % _BLOCKS_OF_A_TILE == 0):
+        return width
+    return min(width, _HIGHEST) // _TILE * _TILE
 
 
 def encode(pixels: np.ndarray) -> bytes:
@@ -47,7 +48,7 @@ def _comment(data: bytes) -> bytes:
 
     To look for the markers takes thirty times as long as to read it.
     """
-    lengths = np.diff(_marked(np.frombuffer(data, np.uint8), _segments(data)[1]))
+    lengths = np.diff(_marked(np.frombuffer(data, np.uint8), _segments(data)))
     told = lengths.astype(">u2").tobytes()
     return struct.pack(">HH", _COMMENT, 2 + len(told)) + told if max(2 + len(told), *lengths) <= _TWO_BYTES else b""
 
@@ -62,21 +63,21 @@ def cut(data: bytes | memoryview, height: int, width: int, window: Window) -> tu
     Raises:
         ValueError, LookupError, struct.error: it is damaged.
     """
-    places, scan = _segments(data)
-    if (size := struct.unpack_from(">HH", data, places[_FRAME] + 5)) != (height, width):
+    heads, codes = _segments(data), np.frombuffer(data, np.uint8)
+    if (size := struct.unpack_from(">HH", data, heads[_FRAME].start + 5)) != (height, width):
         raise ValueError(f"a JPEG of {size[0]}×{size[1]} where {height}×{width} should be")
-    if _INTERVAL not in places:
+    if _INTERVAL not in heads:
         return np.s_[0:height, 0:width], data
-    tile = _tile(struct.unpack_from(">H", data, places[_INTERVAL] + 4)[0], _ceil(width, _BLOCK))
+    tile = _tile(struct.unpack_from(">H", data, heads[_INTERVAL].start + 4)[0], _ceil(width, _BLOCK))
     grid = _ceil(height, tile[0]), _ceil(width, tile[1])
-    starts = _starts(data, places, scan, grid[0] * grid[1])
+    starts = _starts(codes, heads, grid[0] * grid[1])
     down, across = (_touched(*each) for each in zip(window, tile, grid, strict=True))
     rows = slice(down.start * tile[0], min(down.stop * tile[0], height))
     columns = slice(across.start * tile[1], min(across.stop * tile[1], width))
     if (rows, columns) == np.s_[0:height, 0:width]:
         return (rows, columns), data
-    head = _head(data, places, scan, (rows.stop - rows.start, columns.stop - columns.start))
-    return (rows, columns), head + _joined(np.frombuffer(data, np.uint8), starts, grid[1], down, across)
+    head = _head(data, heads, (rows.stop - rows.start, columns.stop - columns.start))
+    return (rows, columns), head + _joined(codes, starts, grid[1], down, across)
 
 
 def _tile(interval: int, row: int) -> tuple[int, int]:
@@ -86,41 +87,40 @@ def _tile(interval: int, row: int) -> tuple[int, int]:
     return _BLOCK * max(interval // row, 1), _BLOCK * min(interval, row)
 
 
-def _segments(data: bytes | memoryview) -> tuple[dict[int, int], int]:
-    """Where each header is, by its marker, and where the codes begin."""
+def _segments(data: bytes | memoryview) -> dict[int, slice]:
+    """The headers by their markers. That of the scan is the last: the codes begin where it ends."""
     place, found = 2, {}
     while _SCAN not in found:
         marker, length = struct.unpack_from(">HH", data, place)
-        found[marker] = place
-        place += 2 + length
-    return found, place
+        found[marker] = slice(place, place + 2 + length)
+        place = found[marker].stop
+    return found
 
 
-def _head(data: bytes | memoryview, places: dict[int, int], scan: int, size: tuple[int, int]) -> bytes:
+def _head(data: bytes | memoryview, heads: dict[int, slice], size: tuple[int, int]) -> bytes:
     """All headers, with another height and width and without the comment."""
-    head = bytearray(data[:scan])
-    struct.pack_into(">HH", head, places[_FRAME] + 5, *size)
-    if (comment := places.get(_COMMENT)) is not None:
-        del head[comment : comment + 2 + struct.unpack_from(">H", data, comment + 2)[0]]
+    head = bytearray(data[: heads[_SCAN].stop])
+    struct.pack_into(">HH", head, heads[_FRAME].start + 5, *size)
+    if _COMMENT in heads:
+        del head[heads[_COMMENT]]
     return bytes(head)
 
 
-def _starts(data: bytes | memoryview, places: dict[int, int], scan: int, tiles: int) -> np.ndarray:
+def _starts(codes: np.ndarray, heads: dict[int, slice], tiles: int) -> np.ndarray:
     """Where each tile's codes start, behind a marker, and the end of the last."""
-    codes = np.frombuffer(data, np.uint8)
-    starts = _told(data, places[_COMMENT], scan) if _COMMENT in places else _marked(codes, scan)
+    starts = _told(codes, heads) if _COMMENT in heads else _marked(codes, heads)
     whole = len(starts) == tiles + 1 and starts[-1] == len(codes)
     if not whole or (codes[starts[1:-1] - 1] & 0xF8 != _RESTART).any():
         raise ValueError(f"its restart markers are not those of {tiles} tiles")
     return starts
 
 
-def _told(data: bytes | memoryview, comment: int, scan: int) -> np.ndarray:
-    length = struct.unpack_from(">H", data, comment + 2)[0]
-    return np.cumsum(np.append(scan, np.frombuffer(data, ">u2", (length - 2) // 2, comment + 4)))
+def _told(codes: np.ndarray, heads: dict[int, slice]) -> np.ndarray:
+    return np.cumsum(np.append(heads[_SCAN].stop, codes[heads[_COMMENT]][4:].view(">u2")))
 
 
-def _marked(codes: np.ndarray, scan: int) -> np.ndarray:
+def _marked(codes: np.ndarray, heads: dict[int, slice]) -> np.ndarray:
+    scan = heads[_SCAN].stop
     markers = (codes[scan:-1] == 0xFF) & (codes[scan + 1 :] & 0xF8 == _RESTART)
     return np.concatenate([[scan], scan + 2 + np.flatnonzero(markers), [len(codes)]])
 
