@@ -1,5 +1,8 @@
 """Random points that belong to an image and not to the process that holds it."""
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -8,17 +11,26 @@ class Draws:
     """Random numbers of each image of a batch: however workers share the batch, an image's points are the same.
 
     Args:
-        seeds: one an image; None: all draw from torch's global generator.
-        device: where points are made.
+        seeds: one an image.
+        device: where points are made; on a CPU by NumPy, in half of torch's time.
     """
 
-    def __init__(self, seeds: list[int] | None, device: torch.device):
+    def __init__(self, seeds: list[int], device: torch.device):
         self.device = device
-        self.generators = seeds and [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.fills = [_uniform(seed, device) for seed in seeds]
 
     def points(self, per_image: list[int], num_points: int) -> Tensor:
         """Points [Σ per_image, num_points, 2] in 0 to 1, image by image."""
-        if not self.generators:
-            return torch.rand(sum(per_image), num_points, 2, device=self.device)
-        images = zip(per_image, self.generators, strict=True)
-        return torch.cat([torch.rand(n, num_points, 2, device=self.device, generator=own) for n, own in images])
+        points = torch.empty(sum(per_image), num_points, 2, device=self.device)
+        for fill, part in zip(self.fills, points.split(per_image), strict=True):
+            fill(part)
+        return points
+
+
+def _uniform(seed: int, device: torch.device) -> Callable[[Tensor], object]:
+    """Fills tensors with numbers in 0 to 1."""
+    if device.type == "cpu":
+        numbers = np.random.Generator(np.random.SFC64(seed))
+        return lambda part: numbers.random(out=part.numpy(), dtype=np.float32)
+    generator = torch.Generator(device).manual_seed(seed)
+    return lambda part: part.uniform_(generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rein_core.mask2former.draws import Draws
 from rein_core.mask2former.matching import Pairs, match
-from rein_core.mask2former.points import sample_classes, sample_maps, uncertain_points, with_rim
+from rein_core.mask2former.points import four_corners, sample_classes, sample_maps, uncertain_points
 from rein_core.mask2former.products import MaskProducts
 from rein_core.ranks import mean_over_ranks
 
@@ -57,10 +57,11 @@ class MaskLosses:
             cls_lbqk: class logits; the last class is "no object".
             masks: mask logits; full maps are made of matched masks only.
             labels_bhw: class ids, 255 where there is none.
-            seeds: of each image's random points; None: torch's global generator.
+            seeds: of each image's random points; None: drawn from torch's global generator.
             batch_ids: the class ids in each image of the batch that these images are a part of; None: they are all.
         """
-        cls_lbqk, masks, draws = cls_lbqk.float(), masks.float(), Draws(seeds, labels_bhw.device)
+        cls_lbqk, masks = cls_lbqk.float(), masks.float()
+        draws = Draws(seeds or torch.randint(2**63 - 1, labels_bhw.shape[:1]).tolist(), labels_bhw.device)
         weights = (self.class_weight, self.mask_weight, self.dice_weight)
         points = draws.points([1] * len(labels_bhw), self.num_points)
         pairs = match(cls_lbqk, masks, labels_bhw, points, weights)
@@ -102,23 +103,23 @@ class MaskLosses:
             nothing = zero + sum(part.sum() for part in masks) * 0
             return nothing, nothing
         logits_mhw = masks.of_pairs(pairs.layer, pairs.image, pairs.query, pairs.per_image)
-        rimmed_bhw, chunks = with_rim(labels_bhw), _chunks(pairs.per_image, logits_mhw.device)
+        corners_bhw4, chunks = four_corners(labels_bhw), _chunks(pairs.per_image, logits_mhw.device)
         sizes = [sum(per_image) for per_image in chunks]
         parts = zip(chunks, *(of_m.split(sizes) for of_m in (logits_mhw, pairs.image, pairs.label)), strict=True)
-        sums = [self._mask_losses(logits, rimmed_bhw, image, label, partial(draws.points, per_image))
+        sums = [self._mask_losses(logits, corners_bhw4, image, label, partial(draws.points, per_image))
                 for per_image, logits, image, label in parts]  # fmt: skip
         cross_entropy, dice = map(torch.cat, zip(*sums, strict=True))
         return zero.index_add(0, pairs.layer, cross_entropy), zero.index_add(0, pairs.layer, dice)
 
     def _mask_losses(
-        self, logits_mhw: Tensor, rimmed_bhw: Tensor, image_m: Tensor, label_m: Tensor, draw: Callable[[int], Tensor]
+        self, logits_mhw: Tensor, corners_bhw4: Tensor, image_m: Tensor, label_m: Tensor, draw: Callable[[int], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy and dice loss of each mask, [m] each."""
         points = uncertain_points(
             logits_mhw.detach(), draw, self.num_points, self.oversample_ratio, self.importance_sample_ratio
         )
         logits = sample_maps(logits_mhw[:, None], points).squeeze(1)
-        truth = sample_classes(rimmed_bhw, image_m, label_m, points)
+        truth = sample_classes(corners_bhw4, image_m, label_m, points)
         cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1)
         probability = logits.sigmoid()
         overlap = 2 * (probability * truth).sum(dim=1) + 1

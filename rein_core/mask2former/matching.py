@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from rein_core.mask2former.points import class_weights, sample_maps, with_rim
+from rein_core.mask2former.points import class_weights, four_corners, sample_maps
 from rein_core.mask2former.products import MaskProducts
 
 _CPU_CHUNK = 64
@@ -52,7 +52,7 @@ def match(
     """
     num_layers, num_images, num_queries, num_classes = *cls_lbqk.shape[:3], cls_lbqk.shape[3] - 1
     device = labels_bhw.device
-    truth_bnp = class_weights(with_rim(labels_bhw), points, num_classes)
+    truth_bnp = class_weights(four_corners(labels_bhw), points, num_classes)
     costs_bln = []
     for image, sampled_cp in enumerate(sample_maps(masks.features, points)):
         queries = masks.embed[:, image].flatten(0, 1), masks.offset[:, image].flatten()[:, None]

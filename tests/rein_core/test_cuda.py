@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 class DrawsOfTheHost(mask_losses.Draws):
     """The same points on every device, which else has a random generator of its own."""
 
-    def __init__(self, seeds: list[int] | None, device: torch.device):
+    def __init__(self, seeds: list[int], device: torch.device):
         super().__init__(seeds, CPU)
         self.wanted = device
 

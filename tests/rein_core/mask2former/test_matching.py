@@ -2,11 +2,19 @@
 
 import itertools
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from rein_core.mask2former.matching import match
-from rein_core.mask2former.points import class_weights, sample_classes, sample_maps, uncertain_points, with_rim
+from rein_core.mask2former.points import (
+    _smallest,
+    class_weights,
+    four_corners,
+    sample_classes,
+    sample_maps,
+    uncertain_points,
+)
 
 WEIGHTS = (2.0, 5.0, 5.0)
 
@@ -67,11 +75,13 @@ def test_sampled_classes_are_those_of_built_masks():
     points[:, :4] = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     masks = (labels == classes[:, None, None]).float()
     expected = sample_maps(masks[:, None], points)[:, 0]
-    rimmed = with_rim(labels)
-    torch.testing.assert_close(sample_classes(rimmed, torch.arange(3), classes, points), expected, rtol=1e-4, atol=1e-5)
-    others = sample_classes(rimmed, torch.tensor([2, 0]), classes[[2, 0]], points[[2, 0]])
+    corners = four_corners(labels)
+    torch.testing.assert_close(
+        sample_classes(corners, torch.arange(3), classes, points), expected, rtol=1e-4, atol=1e-5
+    )
+    others = sample_classes(corners, torch.tensor([2, 0]), classes[[2, 0]], points[[2, 0]])
     torch.testing.assert_close(others, expected[[2, 0]], rtol=1e-4, atol=1e-5)
-    of_all = class_weights(rimmed, points, 4)
+    of_all = class_weights(corners, points, 4)
     torch.testing.assert_close(of_all[torch.arange(3), classes], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -85,3 +95,12 @@ def test_uncertain_points_lie_near_the_border():
     value = sample_maps(logits[None], points)[0, 0].abs()
     random = sample_maps(logits[None], torch.rand(1, 400, 2))[0, 0].abs()
     assert (value < 9).float().mean() > 2 * (random < 9).float().mean()
+
+
+@pytest.mark.parametrize("count", [1, 7, 99, 100])
+def test_smallest_are_those_of_topk(count):
+    values = torch.rand(3, 100, generator=torch.Generator().manual_seed(0))
+    values[0, :3] = torch.nan  # comes last
+    found = values.gather(1, _smallest(values, count)).sort(dim=1).values
+    expected = values.topk(count, dim=1, largest=False).values
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
