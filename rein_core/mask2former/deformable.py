@@ -4,6 +4,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import numpy as np
@@ -60,12 +61,19 @@ class MultiScaleDeformableAttention(nn.Module):
         """
         b, n, _ = query_bnc.shape
         offsets = self.sampling_offsets(query_bnc).view(b, n, self.num_heads, -1)
-        weights = self.attention_weights(query_bnc).view(b, n, self.num_heads, -1).softmax(dim=-1)
+        weights = _softmax(self.attention_weights(query_bnc).view(b, n, self.num_heads, -1))
         own_nl2 = reference_n2[:, None] * pixels(shapes, query_bnc.device) - 0.5
         places = offsets + own_nl2.repeat_interleave(self.num_points, dim=1).flatten(1)[:, None]
         split = (self.num_levels, self.num_points)
         mixed = mix(self.value_proj(value_bnc), places.unflatten(3, (*split, 2)), weights.unflatten(3, split), shapes)
         return self.output_proj(mixed)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Over the last dimension; a CPU takes one as short as this row by row, and turned over many rows at once."""
+    if logits.device.type != "cpu":
+        return logits.softmax(dim=-1)
+    return logits.flatten(0, -2).T.softmax(dim=0).T.contiguous().view_as(logits)
 
 
 def mix(value_bnc: Tensor, places: Tensor, weights: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
@@ -151,8 +159,10 @@ class SparseMix(torch.autograd.Function):
         bottom_left, bottom_right = left * y, right * y
         values = torch.stack([left - bottom_left, right - bottom_right, bottom_left, bottom_right], dim=1)
         ctx.save_for_backward(rows, weights, x, y, columns, values)
-        ctx.shapes, ctx.batch = shapes, len(value_bnc)
-        return (_matrix(columns, values, len(rows)) @ rows).view(len(value_bnc), -1, value_bnc.shape[2])
+        ctx.shapes, ctx.cells = shapes, rows.numel() // len(value_bnc) // value_bnc.shape[2]
+        mixed = rows.new_empty(len(columns), rows.shape[1])
+        torch.addmm(mixed, _matrix(columns, values, len(rows)), rows, beta=0, out=mixed)  # `@` fills and copies
+        return mixed.view(len(value_bnc), -1, value_bnc.shape[2])
 
     @staticmethod
     @custom_bwd(device_type="cpu")
@@ -167,7 +177,7 @@ class SparseMix(torch.autograd.Function):
         left, right = top_left.lerp(bottom_left, y), top_right.lerp(bottom_right, y)
         top, bottom = top_left.lerp(top_right, x), bottom_left.lerp(bottom_right, x)
         grad_x, grad_y, grad_weights = weights * (right - left), weights * (bottom - top), left.lerp(right, x)
-        grad_padded = _transposed_product(columns, values, len(rows), grad_rows).view(ctx.batch, -1, grad.shape[2])
+        grad_padded = _transposed_product(columns, values, grad, ctx.cells)
         grad_value = torch.cat([level.flatten(1, 2) for level in _without_rims(grad_padded, ctx.shapes)], dim=1)
         return grad_value, grad_x, grad_y, grad_weights, None, None, None
 
@@ -212,10 +222,20 @@ def _matrix(columns: Tensor, values: Tensor, width: int) -> Tensor:
     return torch.sparse_csr_tensor(bounds, columns.view(-1), values.view(-1), (num_rows, width), check_invariants=False)
 
 
-def _transposed_product(columns: Tensor, values: Tensor, width: int, grad: Tensor) -> Tensor:
-    bounds = np.arange(0, values.numel() + 1, values[0].numel(), dtype=np.int32)
-    matrix = csr_matrix((values.numpy().ravel(), columns.numpy().ravel(), bounds), shape=(len(grad), width))
-    return torch.from_numpy(matrix.T @ grad.numpy())
+def _transposed_product(columns: Tensor, values: Tensor, grad_bnc: Tensor, cells: int) -> Tensor:
+    """Mᵀ grad [b, cells, c]; a thread an image, as scipy's product has one, and no row of M reaches another image."""
+    images, per_row = len(grad_bnc), columns[0].numel()
+    columns, values = columns.numpy().reshape(images, -1), values.numpy().reshape(images, -1)
+    bounds = np.arange(0, values.shape[1] + 1, per_row, dtype=np.int32)
+    grads = grad_bnc.numpy().reshape(images, len(bounds) - 1, -1)
+    width = cells * grad_bnc.shape[2] // grads.shape[2]
+
+    def of_image(i: int) -> np.ndarray:
+        matrix = csr_matrix((values[i], columns[i] - i * width, bounds), shape=(len(bounds) - 1, width))
+        return (matrix.T @ grads[i]).reshape(cells, -1)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return torch.from_numpy(np.stack(list(pool.map(of_image, range(images)))))
 
 
 def pixels(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:

@@ -6,10 +6,7 @@ from torch import Tensor, nn
 
 
 class ConvNorm(nn.Module):
-    """Convolution, group norm and, if asked for, ReLU (`conv`, `gn`).
-
-    On a CPU all is fastest in channels-last memory, but for the weights' gradient of larger kernels.
-    """
+    """Convolution, group norm and, if asked for, ReLU (`conv`, `gn`); on a CPU fastest in channels-last memory."""
 
     def __init__(self, in_channels: int, channels: int, kernel: int, bias: bool, relu: bool = False):
         super().__init__()
@@ -19,12 +16,33 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
         """[b, in_channels, h, w] → [b, channels, scale · h, scale · w], resized between convolution and norm."""
-        reorder = self.training and self.conv.kernel_size != (1, 1)  # see `ConvNorm`
-        x = self.conv(x.contiguous() if reorder else x)
+        x = self.conv(x)
         if scale != 1:
             x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
         x = self.gn(x)
         return x.relu_() if self.relu else x
+
+
+class ReLU(nn.Module):
+    """In place, forward and backward: memory for another tensor as large takes a CPU longer to get than to fill."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """max(x, 0), in x."""
+        return _ReLU.apply(x) if x.requires_grad and torch.is_grad_enabled() else x.relu_()
+
+
+class _ReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x.relu_())
+        return x
+
+    @staticmethod
+    def backward(ctx, grad):
+        """Written into `grad`, which nobody else has: it is the next linear layer's, made for this one input."""
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward.grad_input(grad, x, 0, grad_input=grad)
 
 
 class FeedForward(nn.Module):
@@ -33,7 +51,7 @@ class FeedForward(nn.Module):
     def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.ReLU(inplace=True)), nn.Linear(hidden_dims, embed_dims)
+            nn.Sequential(nn.Linear(embed_dims, hidden_dims), ReLU()), nn.Linear(hidden_dims, embed_dims)
         )
 
     def forward(self, x: Tensor) -> Tensor:

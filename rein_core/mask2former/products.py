@@ -29,8 +29,12 @@ class MaskProducts(NamedTuple):
         return maps.unflatten(-1, self.features.shape[2:])
 
     def of_pairs(self, layer: Tensor, image: Tensor, query: Tensor, per_image: list[int]) -> Tensor:
-        """Whole maps [m, h, w] of chosen queries, sorted by image: so many `per_image`."""
+        """Whole maps [m, h, w] of chosen queries, sorted by image: so many `per_image`.
+
+        Images are taken from pixels × channels, so that their gradient is put together in a CPU's channels-last memory.
+        """
         embeds = self.embed[layer, image, query].split(per_image)
         offsets = self.offset[layer, image, query][:, None].split(per_image)
-        parts = zip(offsets, embeds, self.features.flatten(2), strict=True)
-        return torch.cat([torch.addmm(*part) for part in parts]).unflatten(-1, self.features.shape[2:])
+        images = zip(offsets, embeds, self.features.flatten(2).mT, strict=True)
+        maps = [torch.addmm(offset, embed, pixels.mT) for offset, embed, pixels in images]
+        return torch.cat(maps).unflatten(-1, self.features.shape[2:])
