@@ -152,7 +152,8 @@ def test_any_number_of_workers_trains_alike(streets, tmp_path, run_command):
 
 def test_accumulated_parts(streets, tmp_path, run_command):
     """Losses and gradients are those of the whole batch, though its images have unlike numbers of classes."""
-    fixed = FP32 | {"train.steps": 3, "data.val": "", "optimizer.lr": 1e-5}  # AdamW's larger steps enlarge rounding
+    # AdamW makes whole steps of rounding: at 1e-5, with some seeds, they decide which of two points is less certain
+    fixed = FP32 | {"train.steps": 3, "data.val": "", "optimizer.lr": 1e-9}
     argv = [settings(streets, tmp_path, **fixed, **{"train.num_workers": n, "train.accumulate": n}) for n in (1, 2)]
     whole, parts = (run_command("train", RECIPE, *each) for each in argv)
     assert [step for step, _ in logged(tmp_path, parts)] == [1, 2, 3]

@@ -94,6 +94,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_room_that_it_took(small_disk,
 
 def test_a_worker_that_cant_begin_is_no_mistake_of_the_user(monkeypatch):
     """The driver could, so it is tried again, unlike what training itself comes to."""
+    monkeypatch.setattr(worker, "warm_up", mock.Mock())  # Ray Train's workers have a Ray, this process may not
     monkeypatch.setattr(worker, "Loop", mock.Mock(side_effect=ValueError("weights\ncan't be fetched")))
     config = {"recipe": {}, "threads": torch.get_num_threads()}
     with pytest.raises(RuntimeError, match="^a worker can't begin: weights can't be fetched$"):
