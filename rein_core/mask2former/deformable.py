@@ -152,14 +152,15 @@ class SparseMix(torch.autograd.Function):
     @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx, value_bnc, x, y, weights, heads, points, shapes):
         """value [b, cells, heads·d]; x, y, weights [b·n·heads, k], k = levels·points → [b, n, heads·d]."""
-        rows = _with_rims(value_bnc, shapes).view(-1, value_bnc.shape[2] // heads)
+        padded = _with_rims(value_bnc, shapes)
+        rows = padded.view(-1, value_bnc.shape[2] // heads)
         columns, x, y = _columns(x, y, len(value_bnc), heads, points, shapes)
         right = weights * x
         left = weights - right
         bottom_left, bottom_right = left * y, right * y
         values = torch.stack([left - bottom_left, right - bottom_right, bottom_left, bottom_right], dim=1)
         ctx.save_for_backward(rows, weights, x, y, columns, values)
-        ctx.shapes, ctx.cells = shapes, rows.numel() // len(value_bnc) // value_bnc.shape[2]
+        ctx.shapes, ctx.cells = shapes, padded.shape[1]
         mixed = rows.new_empty(len(columns), rows.shape[1])
         torch.addmm(mixed, _matrix(columns, values, len(rows)), rows, beta=0, out=mixed)  # `@` fills and copies
         return mixed.view(len(value_bnc), -1, value_bnc.shape[2])

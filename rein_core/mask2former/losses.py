@@ -64,9 +64,10 @@ class MaskLosses:
         draws = Draws(seeds or torch.randint(2**63 - 1, labels_bhw.shape[:1]).tolist(), labels_bhw.device)
         weights = (self.class_weight, self.mask_weight, self.dice_weight)
         points = draws.points([1] * len(labels_bhw), self.num_points)
-        pairs = match(cls_lbqk, masks, labels_bhw, points, weights)
+        corners_bhw4 = four_corners(labels_bhw)
+        pairs = match(cls_lbqk, masks, labels_bhw, corners_bhw4, points, weights)
         cls = self._class_sums(cls_lbqk, pairs)
-        mask, dice = self._mask_sums(masks, labels_bhw, pairs, draws)
+        mask, dice = self._mask_sums(masks, corners_bhw4, pairs, draws)
         cls_total, mask_total = mean_over_ranks(self._totals(pairs, cls_lbqk.shape, batch_ids))
         return {
             "cls": self.class_weight * cls / cls_total,
@@ -96,14 +97,16 @@ class MaskLosses:
         loss = F.cross_entropy(cls_lbqk.flatten(0, 2), target.flatten(), weight, reduction="none")
         return loss.view(len(cls_lbqk), -1).sum(dim=1)
 
-    def _mask_sums(self, masks: MaskProducts, labels_bhw: Tensor, pairs: Pairs, draws: Draws) -> tuple[Tensor, Tensor]:
+    def _mask_sums(
+        self, masks: MaskProducts, corners_bhw4: Tensor, pairs: Pairs, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
         """Cross-entropies and dice losses, summed for each layer."""
         zero = masks.offset.new_zeros(len(masks.offset))
         if not sum(pairs.per_image):  # nothing is labelled: no loss, but a gradient for every rank
             nothing = zero + sum(part.sum() for part in masks) * 0
             return nothing, nothing
         logits_mhw = masks.of_pairs(pairs.layer, pairs.image, pairs.query, pairs.per_image)
-        corners_bhw4, chunks = four_corners(labels_bhw), _chunks(pairs.per_image, logits_mhw.device)
+        chunks = _chunks(pairs.per_image, logits_mhw.device)
         sizes = [sum(per_image) for per_image in chunks]
         parts = zip(chunks, *(of_m.split(sizes) for of_m in (logits_mhw, pairs.image, pairs.label)), strict=True)
         sums = [self._mask_losses(logits, corners_bhw4, image, label, partial(draws.points, per_image))

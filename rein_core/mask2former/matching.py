@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from rein_core.mask2former.points import class_weights, four_corners, sample_maps
+from rein_core.mask2former.points import class_weights, sample_maps
 from rein_core.mask2former.products import MaskProducts
 
 _CPU_CHUNK = 64
@@ -38,6 +38,7 @@ def match(
     cls_lbqk: Tensor,
     masks: MaskProducts,
     labels_bhw: Tensor,
+    corners_bhw4: Tensor,
     points: Tensor,
     weights: tuple[float, float, float],
 ) -> Pairs:
@@ -47,12 +48,13 @@ def match(
         cls_lbqk: class logits of all layers and images.
         masks: mask logits of the same.
         labels_bhw: class ids; others than the k - 1 classes are nothing.
+        corners_bhw4: of the labels, from `four_corners`.
         points: where masks are compared, (x, y) in 0 to 1 [b, p, 2], the same for all layers.
         weights: of class, mask and dice cost.
     """
     num_layers, num_images, num_queries, num_classes = *cls_lbqk.shape[:3], cls_lbqk.shape[3] - 1
     device = labels_bhw.device
-    truth_bnp = class_weights(four_corners(labels_bhw), points, num_classes)
+    truth_bnp = class_weights(corners_bhw4, points, num_classes)
     costs_bln = []
     for image, sampled_cp in enumerate(sample_maps(masks.features, points)):
         queries = masks.embed[:, image].flatten(0, 1), masks.offset[:, image].flatten()[:, None]

@@ -35,7 +35,7 @@ def test_pairs_have_the_least_cost_of_all_permutations(factors):
     labels[1][labels[1] == 2] = 255
     classes = [torch.tensor([0, 1, 2]), torch.tensor([0, 1])]
     torch.manual_seed(1)
-    pairs = match(cls, factors(masks), labels, torch.rand(len(labels), 50, 2), WEIGHTS)
+    pairs = match(cls, factors(masks), labels, four_corners(labels), torch.rand(len(labels), 50, 2), WEIGHTS)
     assert pairs.per_image == [6, 4] and pairs.num_classes.tolist() == [3, 2]
     torch.manual_seed(1)
     points = torch.rand(2, 50, 2)
@@ -64,7 +64,8 @@ def test_pairs_have_the_least_cost_of_all_permutations(factors):
 
 def test_an_image_without_labels_matches_nothing(factors):
     labels = torch.full((1, 8, 8), 255)
-    pairs = match(torch.randn(3, 1, 4, 6), factors(torch.randn(3, 1, 4, 8, 8)), labels, torch.rand(1, 10, 2), WEIGHTS)
+    cls, masks, points = torch.randn(3, 1, 4, 6), factors(torch.randn(3, 1, 4, 8, 8)), torch.rand(1, 10, 2)
+    pairs = match(cls, masks, labels, four_corners(labels), points, WEIGHTS)
     assert pairs.per_image == [0] and len(pairs.query) == 0 and pairs.num_classes.tolist() == [0]
 
 
